@@ -1,0 +1,299 @@
+"""The daemon's HTTP interface on the unix socket: status, commands and the stream of events, all in JSON.
+
+Runs in the supervisor's asyncio loop, so no handler may block it. Must always hold: `stop` and `estop` are
+taken whatever else is going on and whatever their body says, and every command is logged with the peer that
+sent it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from controller.events import Event, Subscription
+from controller.refused import Refused
+from controller.unix_socket import Claim, Peer, identify
+
+MAX_PROMPT_B = 1000
+"""The prompt's field in shared memory holds 1024 bytes."""
+
+MAX_SEED = 2**32 - 1
+MAX_BODY_B = 16 * 1024
+SHUTDOWN_TIMEOUT_S = 2.0
+GONE_PERIOD_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Operations(Protocol):
+    """What an operator can ask of the supervisor.
+
+    Every command may raise Refused, and has then changed nothing, or TimeoutError when its effect did not show in
+    time.
+    """
+
+    async def home(self) -> None:
+        """Returns once homing has begun."""
+
+    async def run(self, prompt: str) -> None:
+        """Returns once running, with the first action chunk in hand."""
+
+    async def stop(self) -> None:
+        """Returns once the arms are at rest."""
+
+    async def estop(self, who: str) -> None:
+        """Raises the emergency-stop fault; returns at once."""
+
+    async def reset(self) -> None:
+        """Clears the fault."""
+
+    async def shutdown(self) -> None:
+        """Begins the daemon's orderly end; returns at once."""
+
+    async def lay_out_scene(self, seed: int) -> None:
+        """Lays out the simulated scene anew; refused on a real robot."""
+
+    def status(self) -> dict[str, Any]:
+        """A snapshot in JSON types; what is not known is None."""
+
+    def events(self) -> Subscription:
+        """A new reader of the event bus."""
+
+
+class RequestError(Exception):
+    """The request itself is wrong. key: the offending body key, empty when it is the body as a whole."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+        self.reason = reason
+
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One POST route. takes: its body's keys and what each must be; None: the body is not even read."""
+
+    name: str
+    what: str
+    takes: Mapping[str, str] | None
+    call: Callable[[Operations, Body, Peer], Awaitable[None]]
+
+
+COMMANDS = (
+    Command("home", "move to the home pose; answers when the motion has begun", {}, lambda do, _b, _p: do.home()),
+    Command(
+        "run",
+        "follow the policy; answers when its first actions are in hand",
+        {"prompt": f"printable text of 1 to {MAX_PROMPT_B} bytes"},
+        lambda do, body, _p: do.run(_prompt(body)),
+    ),
+    Command("stop", "brake and hold; answers when the arms are at rest", None, lambda do, _b, _p: do.stop()),
+    Command(
+        "estop",
+        "brake, hold and latch a fault",
+        None,
+        lambda do, _b, peer: do.estop(f"{peer.user} (uid {peer.uid}, pid {peer.pid})"),
+    ),
+    Command("reset", "clear the fault", {}, lambda do, _b, _p: do.reset()),
+    Command("shutdown", "end the daemon", {}, lambda do, _b, _p: do.shutdown()),
+    Command(
+        "scene",
+        "lay out the simulated scene anew",
+        {"seed": f"a whole number from 0 to {MAX_SEED}"},
+        lambda do, body, _p: do.lay_out_scene(_seed(body)),
+    ),
+)
+
+
+async def serve(
+    operations: Operations, socket_path: Path, *, group: str | None = None, mode: int = 0o660
+) -> web.AppRunner:
+    """Serve `operations` on a unix socket until `runner.cleanup()`, which also removes socket and lock.
+
+    Call it before anything that a second daemon must not touch. Raises SocketInUse or SocketError.
+    """
+    claim = Claim(socket_path, group=group, mode=mode)
+    api = _Api(operations)
+    app = api.application()
+
+    async def release(_app: web.Application) -> None:
+        claim.release()
+
+    app.on_cleanup.append(release)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+    await runner.setup()
+    await web.SockSite(runner, claim.listener).start()
+    return runner
+
+
+class _Api:
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._readers: set[Subscription] = set()
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=MAX_BODY_B, middlewares=[_errors_as_json])
+        app.router.add_get("/", self._index, allow_head=False)
+        app.router.add_get("/status", self._status, allow_head=False)
+        app.router.add_get("/events", self._events, allow_head=False)
+        for command in COMMANDS:
+            app.router.add_post(f"/{command.name}", self._handler(command))
+        app.on_shutdown.append(self._end_streams)
+        return app
+
+    async def _index(self, _request: web.Request) -> web.Response:
+        reading = [
+            {"method": "GET", "path": "/", "what": "this list", "body": None},
+            {"method": "GET", "path": "/status", "what": "state, processes, timings", "body": None},
+            {
+                "method": "GET",
+                "path": "/events",
+                "what": "one JSON line per event; ?replay=1: the kept ones first",
+                "body": None,
+            },
+        ]
+        commands = [
+            {
+                "method": "POST",
+                "path": f"/{command.name}",
+                "what": command.what,
+                "body": command.takes or None,
+            }
+            for command in COMMANDS
+        ]
+        return web.json_response({"routes": reading + commands})
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._operations.status())
+
+    def _handler(self, command: Command) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            peer = await _peer(request)
+            logger.info("command=%s %s", command.name, peer)
+            body = {} if command.takes is None else await _read_body(request, command.takes)
+            try:
+                await command.call(self._operations, body, peer)
+            except Refused as refused:
+                logger.info("command=%s %s refused=%s", command.name, peer, json.dumps(refused.reason))
+                raise
+            status = self._operations.status()
+            return web.json_response(
+                {"done": command.name, **{key: status.get(key) for key in ("state", "homed", "motion_id")}}
+            )
+
+        return handle
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        replay = request.query.get("replay", "0")
+        if replay not in ("0", "1"):
+            raise RequestError("replay", f"replay={replay!r}: 0 or 1 is possible")
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        async with self._operations.events() as subscription:
+            await response.prepare(request)
+            if request.transport is not None:
+                subscription.on_drop = request.transport.abort
+            self._readers.add(subscription)
+            watch = asyncio.create_task(_close_when_gone(request, subscription))
+            try:
+                for event in subscription.kept if replay == "1" else ():
+                    await response.write(_line(event))
+                async for event in subscription:
+                    await response.write(_line(event))
+            except ConnectionError:
+                pass  # the reader left, or was dropped because it does not read
+            finally:
+                watch.cancel()
+                self._readers.discard(subscription)
+        return response
+
+    async def _end_streams(self, _app: web.Application) -> None:
+        for subscription in tuple(self._readers):
+            subscription.close()
+
+
+async def _close_when_gone(request: web.Request, subscription: Subscription) -> None:
+    """A reader that leaves while nothing happens is noticed by nobody else."""
+    while request.transport is not None:
+        await asyncio.sleep(GONE_PERIOD_S)
+    subscription.close()
+
+
+def _line(event: Event) -> bytes:
+    return json.dumps(event).encode() + b"\n"
+
+
+async def _peer(request: web.Request) -> Peer:
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the peer left before it could be identified")
+    return await identify(transport.get_extra_info("socket"))
+
+
+async def _read_body(request: web.Request, takes: Mapping[str, str]) -> Body:
+    raw = await request.read()
+    try:
+        body = json.loads(raw) if raw else {}
+    except (ValueError, RecursionError) as error:
+        raise RequestError("", f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise RequestError("", f"the body must be a JSON object, not {type(body).__name__}")
+    for key in body.keys() - takes.keys():
+        known = ", ".join(takes) or "none"
+        raise RequestError(key, f"unknown key {key!r}; possible keys: {known}")
+    for key, bound in takes.items():
+        if key not in body:
+            raise RequestError(key, f"{key} is missing; it must be {bound}")
+    return body
+
+
+def _prompt(body: Body) -> str:
+    prompt = body["prompt"]
+    if not isinstance(prompt, str):
+        raise RequestError("prompt", f"prompt must be text, not {type(prompt).__name__}")
+    if not prompt.strip() or not prompt.isprintable():  # a lone surrogate is not printable either
+        raise RequestError("prompt", "prompt must be one line of printable text, not empty")
+    size_b = len(prompt.encode())
+    if size_b > MAX_PROMPT_B:
+        raise RequestError("prompt", f"prompt has {size_b} bytes in UTF-8, at most {MAX_PROMPT_B} are possible")
+    return prompt
+
+
+def _seed(body: Body) -> int:
+    seed = body["seed"]
+    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+        raise RequestError("seed", f"seed={seed!r} must be a whole number from 0 to {MAX_SEED}")
+    return seed
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refused as refused:
+        answer = {"error": "refused", "reason": refused.reason, "allowed": refused.allowed}
+        return web.json_response(answer, status=409)
+    except RequestError as bad:
+        return web.json_response({"error": "bad request", "key": bad.key, "reason": bad.reason}, status=400)
+    except TimeoutError as error:
+        reason = str(error) or f"{request.path} was begun, but its effect did not show in time: see GET /status"
+        return web.json_response({"error": "timeout", "reason": reason}, status=504)
+    except web.HTTPClientError as error:
+        answer = {
+            "error": error.reason.lower(),
+            "reason": f"{request.method} {request.path}: GET / lists the routes",
+        }
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+        return web.json_response(answer, status=error.status, headers=allow)

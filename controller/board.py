@@ -1,0 +1,94 @@
+"""The board: every ring and every wake-up of one daemon, made by the supervisor, handed to each child.
+
+README of `shm` has the protocol; `layout` has the records. Only the supervisor creates and unlinks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from controller import layout
+from controller.config import Config
+from shm import Owner, Ring, RingSpec, Wake
+
+CELL = 4
+"""Slots of a ring that is read for its newest value."""
+
+FRAME_SLOTS = 4
+HISTORY = 256
+"""Joint readings kept: over a second at 200 Hz, longer than any camera's delay."""
+
+
+def status_ring(process: str) -> str:
+    return f"status.{process.replace(' ', '.')}"
+
+
+def frame_ring(camera: str) -> str:
+    return f"frames.{camera}"
+
+
+def camera_process(camera: str) -> str:
+    return f"camera {camera}"
+
+
+def specs(config: Config) -> list[RingSpec]:
+    """Every ring of a daemon with this configuration."""
+    rings: list[tuple[str, Any, int]] = [
+        ("permit", layout.PERMIT, CELL),
+        ("link_order", layout.LINK_ORDER, CELL),
+        ("chunk", layout.CHUNK, CELL),
+        ("segment", layout.SEGMENT, CELL),
+        ("joints", layout.JOINTS, HISTORY),
+        ("handed", layout.HANDED, 64),
+        ("tick", layout.TICK, HISTORY),
+        ("world", layout.WORLD, 8),
+        ("event", layout.EVENT, 64),
+        (status_ring("control"), layout.CONTROL_STATUS, CELL),
+        (status_ring("motor"), layout.MOTOR_STATUS, CELL),
+        (status_ring("link"), layout.LINK_STATUS, CELL),
+        (status_ring("recorder"), layout.RECORDER_STATUS, CELL),
+    ]
+    for name, camera in config.cameras.items():
+        dtype = layout.frame(camera.height, camera.width, config.policy.image_size)
+        rings.append((frame_ring(name), dtype, FRAME_SLOTS))
+        rings.append((status_ring(camera_process(name)), layout.CAMERA_STATUS, CELL))
+    return [RingSpec(name, dtype, slots, layout.VERSION) for name, dtype, slots in rings]
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Handles of all rings and the four wake-ups; picklable to spawned children."""
+
+    handles: dict[str, Any]
+    frame_wake: Wake  # a camera -> link
+    chunk_wake: Wake  # link -> control
+    order_wake: Wake  # supervisor -> link
+    attention: Wake  # a child with a fault -> supervisor
+
+    def open(self, name: str) -> Ring:
+        """Attach to a ring. Raises shm.ShmError."""
+        return Ring.attach(self.handles[name])
+
+
+class OwnedBoard:
+    """The supervisor's side: creates everything, unlinks everything."""
+
+    def __init__(self, config: Config) -> None:
+        """Raises shm.ShmError, leaving nothing behind."""
+        self.rings: dict[str, Ring] = {}
+        owner = Owner.current()
+        try:
+            for spec in specs(config):
+                self.rings[spec.name] = Ring.create(owner, spec)
+        except Exception:
+            self.close()
+            raise
+        handles = {name: ring.handle for name, ring in self.rings.items()}
+        self.board = Board(handles, Wake(), Wake(), Wake(), Wake())
+
+    def close(self) -> None:
+        for ring in self.rings.values():
+            ring.close()
+            ring.unlink()
+        self.rings.clear()

@@ -1,0 +1,88 @@
+"""A camera process: one camera, its frame ring, and the letterbox that makes a request cheap.
+
+Each frame is put into shared memory as taken and, once, letterboxed for the policy; a request to the policy server
+then only copies finished tiles. The process ends on a camera's error and is started again with back-off.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from controller.board import camera_process, frame_ring
+from controller.cameras.base import FrameInfo, Image
+from controller.cameras.factory import make
+from controller.cameras.letterbox import letterbox_chw
+from controller.child import Child
+from shm.writer import Writer
+
+BEAT_S = 0.1
+RATE_WINDOW = 15
+"""Frames over which the measured rate is taken."""
+
+log = logging.getLogger(__name__)
+
+
+class Account:
+    """Counts frames, those the device skipped, and the rate at which they really come."""
+
+    def __init__(self, status: np.ndarray[Any, Any]) -> None:
+        self._status = status
+        self._arrivals: deque[int] = deque(maxlen=RATE_WINDOW)
+        self._last_number: int | None = None
+
+    def add(self, info: FrameInfo, letterbox_us: float, rate_hz: float) -> None:
+        status = self._status
+        status["frames"] += 1
+        if self._last_number is not None:
+            status["skipped"] += max(info.number - self._last_number - 1, 0)
+        self._last_number = info.number
+        self._arrivals.append(info.t_arrival_ns)
+        if len(self._arrivals) > 1:
+            span_s = (self._arrivals[-1] - self._arrivals[0]) * 1e-9
+            status["measured_hz"] = (len(self._arrivals) - 1) / span_s if span_s > 0 else 0.0
+        status["letterbox_us"], status["rate_hz"] = letterbox_us, rate_hz
+
+    def pause(self) -> None:
+        """No frame came: the rate is unknown until frames come again."""
+        self._arrivals.clear()
+        self._status["measured_hz"] = 0.0
+
+
+def publish(writer: Writer, pixels: Image, info: FrameInfo) -> float:
+    """Put one frame and its tile into the ring; returns the letterbox's microseconds."""
+    with writer.slot() as record:
+        record["t_exposure_ns"], record["t_arrival_ns"] = info.t_exposure_ns, info.t_arrival_ns
+        record["number"], record["exposure_known"] = info.number, info.exposure_known
+        record["pixels"][...] = pixels
+        before_ns = time.monotonic_ns()
+        letterbox_chw(pixels, record["tile"])
+        return (time.monotonic_ns() - before_ns) * 1e-3
+
+
+def run(child: Child) -> None:
+    """Entry of the process."""
+    name = child.name.removeprefix(camera_process(""))
+    settings = child.config.cameras[name]
+    camera = make(name, settings, child.open("world"))
+    writer = child.open(frame_ring(name)).writer()
+    pixels = np.zeros((settings.height, settings.width, 3), np.uint8)
+    account = Account(child.status)
+    camera.open()
+    log.info("kind=%s size=%dx%d rate_hz=%g", settings.kind, settings.width, settings.height, camera.rate_hz)
+    try:
+        while not child.should_end:
+            child.read_permit()
+            info = camera.read(pixels, BEAT_S)
+            if info is None:
+                account.pause()
+            else:
+                account.add(info, publish(writer, pixels, info), camera.rate_hz)
+                child.board.frame_wake.set()
+            child.beat(time.monotonic_ns())
+    finally:
+        camera.close()

@@ -1,0 +1,250 @@
+"""pi0ctl: every command an operator has, over the daemon's unix socket.
+
+Runs in the operator's process. Must always hold: whoever waits for a motion here and stops waiting, by
+a signal or a time-out, has sent `stop` first; and the exit code tells a script what happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from controller.client import Client, DaemonUnreachable, RequestError, Status
+from controller.paths import default_socket
+from controller.refused import Refused
+from controller.summary import fault_lines, look_up, number, summary
+
+POLL_S = 0.1
+STOP_TIMEOUT_S = 10.0
+
+
+class Exit(IntEnum):
+    """What the shell sees."""
+
+    DONE = 0
+    REFUSED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    FAULT = 4
+    TIMEOUT = 5
+    INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    if arguments.timeout is None:
+        arguments.timeout = arguments.default_timeout_s
+    try:
+        return int(arguments.call(Client(arguments.socket), arguments))
+    except Refused as refused:
+        _complain(f"refused: {refused.reason}", f"allowed now: {', '.join(refused.allowed) or 'nothing'}")
+        return Exit.REFUSED
+    except RequestError as error:
+        _complain(str(error))
+        return Exit.USAGE
+    except DaemonUnreachable as error:
+        _complain(str(error))
+        return Exit.UNREACHABLE
+    except TimeoutError as error:
+        _complain(str(error))
+        return Exit.TIMEOUT
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stdout = None  # so that nothing is flushed into it at exit
+        return Exit.DONE
+
+
+def _status(client: Client, arguments: argparse.Namespace) -> Exit:
+    status = client.status(arguments.timeout)
+    print(json.dumps(status, indent=2) if arguments.json else summary(status))
+    return Exit.DONE
+
+
+def _plain(client: Client, arguments: argparse.Namespace) -> Exit:
+    done = client.command(arguments.command, arguments.timeout)
+    print(f"{arguments.command}: done, state {done['state']}")
+    return Exit.DONE
+
+
+def _scene(client: Client, arguments: argparse.Namespace) -> Exit:
+    client.command("scene", arguments.timeout, seed=arguments.seed)
+    print(f"scene: laid out with seed {arguments.seed}")
+    return Exit.DONE
+
+
+def _home(client: Client, arguments: argparse.Namespace) -> Exit:
+    deadline_s = time.monotonic() + arguments.timeout
+    with _StopOnLeaving(client):
+        motion_id = client.command("home", arguments.timeout)["motion_id"]
+        if not arguments.wait:
+            print("home: begun")
+            return Exit.DONE
+        ending = _follow(client, "homing", motion_id, deadline_s)
+    if ending.get("state") == "fault":
+        return _report_fault(ending)
+    if not ending.get("homed"):
+        _complain("home: stopped by another command before it arrived")
+        return Exit.REFUSED
+    print("home: done, homed")
+    return Exit.DONE
+
+
+def _run(client: Client, arguments: argparse.Namespace) -> Exit:
+    with _StopOnLeaving(client):
+        motion_id = client.command("run", arguments.timeout, prompt=arguments.prompt)["motion_id"]
+        if arguments.seconds is None:
+            print("run: running; pi0ctl stop ends it")
+            return Exit.DONE
+        try:
+            ending = _follow(client, "running", motion_id, time.monotonic() + arguments.seconds)
+        except TimeoutError:
+            try:
+                client.command("stop", STOP_TIMEOUT_S)
+            except Refused:  # it ended by itself in the last moment
+                ending = client.status(STOP_TIMEOUT_S)
+            else:
+                print(f"run: done, stopped after {arguments.seconds:g} s")
+                return Exit.DONE
+    if ending.get("state") == "fault":
+        return _report_fault(ending)
+    _complain(f"run: stopped by another command before {arguments.seconds:g} s were over")
+    return Exit.REFUSED
+
+
+def _follow(client: Client, state: str, motion_id: int, deadline_s: float) -> Status:
+    """Poll until the motion is over and return the status that says so. Raises TimeoutError."""
+    begun_s = time.monotonic()
+    show = sys.stderr.isatty()
+    try:
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            status = client.status(left_s)
+            if status.get("state") != state or status.get("motion_id") != motion_id:
+                return status
+            if show:
+                _progress(status, time.monotonic() - begun_s)
+            time.sleep(min(POLL_S, left_s))
+    finally:
+        if show:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    raise TimeoutError(f"still {state} after {time.monotonic() - begun_s:.1f} s")
+
+
+def _progress(status: Status, elapsed_s: float) -> None:
+    speeds = [abs(v) for v in look_up(status, "robot", "qd") or [] if v is not None]
+    fastest = number(max(speeds, default=None), 2, "rad/s")
+    line = f"{status.get('state')} {elapsed_s:5.1f} s   fastest joint {fastest}"
+    if status.get("state") == "running":
+        plan_left = number(look_up(status, "control", "plan_left_s"), 2, "s")
+        end_to_end = number(look_up(status, "policy", "end_to_end_ms", "last"), 0, "ms")
+        line += f"   plan left {plan_left}   end to end {end_to_end}"
+    print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+class _StopOnLeaving:
+    """Sends `stop` when the operator, the clock or a closed terminal ends the waiting."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> None:
+        for caught in (signal.SIGTERM, signal.SIGHUP):
+            self._before[caught] = signal.signal(caught, signal.default_int_handler)
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        for caught, handler in self._before.items():
+            signal.signal(caught, handler)
+        if kind is None or not issubclass(kind, KeyboardInterrupt | TimeoutError):
+            return
+        try:
+            self._client.command("stop", STOP_TIMEOUT_S)
+            _complain("stopped: the arms are at rest")
+        except Refused as refused:
+            _complain(f"nothing to stop: {refused.reason}")
+        except (DaemonUnreachable, TimeoutError) as failure:
+            _complain(f"STOP WAS NOT CONFIRMED ({failure}); watch the arms and use the emergency stop")
+
+
+def _report_fault(status: Status) -> Exit:
+    message, *rest = fault_lines(status.get("fault") or {})
+    _complain(f"fault {message}", *rest)
+    return Exit.FAULT
+
+
+def _events(client: Client, arguments: argparse.Namespace) -> Exit:
+    for event in client.events(replay=arguments.replay):
+        line = json.dumps(event) if arguments.json else f"{event['time']}  {event['kind']:<10}  {event['text']}"
+        print(line, flush=True)
+    return Exit.DONE
+
+
+def _watch(client: Client, _arguments: argparse.Namespace) -> Exit:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        _complain("watch needs a terminal; for scripts use: pi0ctl status --json, pi0ctl events --json")
+        return Exit.USAGE
+    from controller.watch import watch  # here, because drawing is slow to import
+
+    watch(client)
+    return Exit.DONE
+
+
+def _complain(*lines: str) -> None:
+    print(*lines, sep="\n", file=sys.stderr)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text} must be a positive number of seconds")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pi0ctl",
+        description="Operate the pi0-controller daemon.",
+        epilog="exit codes: 0 done, 1 refused or stopped by somebody else, 2 usage, 3 daemon not reachable, "
+        "4 ended in a fault, 5 time-out, 130 Ctrl-C",
+    )
+    parser.add_argument(
+        "--socket", type=Path, default=default_socket(), help="the daemon's socket (default: %(default)s)"
+    )
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="how long to wait at most")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, call: Callable[..., Exit], timeout_s: float, what: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=what, description=what)
+        command.set_defaults(call=call, default_timeout_s=timeout_s)
+        return command
+
+    add("status", _status, 5, "what everything is doing").add_argument("--json", action="store_true")
+    home = add("home", _home, 60, "move to the home pose and wait for it; Ctrl-C stops the arms")
+    home.add_argument("--no-wait", dest="wait", action="store_false", help="return once the motion has begun")
+    run = add("run", _run, 60, "follow the policy; Ctrl-C stops the arms while this command waits")
+    run.add_argument("--prompt", required=True, help="the task in words, as in the training data")
+    run.add_argument("--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop after this long")
+    add("stop", _plain, STOP_TIMEOUT_S, "brake and hold; returns when the arms are at rest")
+    add("estop", _plain, 5, "brake, hold and latch a fault that only reset clears")
+    add("reset", _plain, 10, "clear a fault; nothing moves")
+    add("shutdown", _plain, 10, "end the daemon")
+    scene = add("scene", _scene, 10, "lay out the simulated scene anew")
+    scene.add_argument("--seed", type=int, required=True, help="the same number gives the same scene")
+    events = add("events", _events, 5, "print what happens as it happens")
+    events.add_argument("--json", action="store_true", help="one JSON object per line")
+    events.add_argument("--replay", action="store_true", help="first the events that the daemon has kept")
+    add("watch", _watch, 5, "live screen; keys: space or s stop, e emergency stop, q quit")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""`python -m controller.demo`: play the demo, judge it, leave everything in one directory.
+
+Exit codes: 0 every episode's lighter is in the cup, no limit was broken, no fault; 1 otherwise; 2 usage;
+130 Ctrl-C, 143 SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from controller.demo import host
+from controller.demo.options import Options
+from controller.demo.plot import draw
+from controller.demo.processes import ProgramError
+from controller.demo.progress import Progress
+from controller.demo.report import as_text, safety, timing, verdict
+from controller.demo.session import DemoError, Outcome, Paths, play
+from controller.recording import META, VIDEO, Recording, RecordingError
+from controller.summary import look_up
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = _options(argv)
+    signal.signal(signal.SIGTERM, _terminated)
+    progress = Progress(sys.stdout, live=sys.stdout.isatty() and not options.headless)
+    paths = Paths(options.runs_dir / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    paths.directory.mkdir(parents=True)
+    _point_latest(paths.directory)
+    before, began_s = host.CpuTime.now(), time.monotonic()
+    try:
+        outcome = play(options, paths, progress)
+        cpu = host.CpuTime.now().since(before)
+        progress.say("working out the report")
+        report = _report(options, paths, outcome, cpu, time.monotonic() - began_s)
+    except (DemoError, ProgramError, RecordingError) as error:
+        return _failed([str(error)], paths)
+    except KeyboardInterrupt:
+        progress.say(f"interrupted; logs and recordings: {paths.directory}")
+        return 130
+    reasons = verdict(report)
+    progress.say(as_text(report))
+    if reasons:
+        return _failed(reasons, paths)
+    print(f"SUCCESS: report.json, plot.png and video.mp4 are in {paths.directory}")
+    return 0
+
+
+def _report(
+    options: Options, paths: Paths, outcome: Outcome, cpu: dict[str, float | None], wall_s: float
+) -> dict[str, Any]:
+    """Work out and write report.json, plot.png and video.mp4. Raises RecordingError."""
+    recordings = [Recording.load(meta.parent) for meta in sorted(paths.recordings.glob(f"*/{META}"))]
+    runs = [recording for recording in recordings if recording.meta["kind"] == "run"]
+    succeeded = sum(episode.success for episode in outcome.episodes)
+    processes = outcome.status.get("processes") or {}
+    report = {
+        "task_success": succeeded == options.episodes,
+        "episodes": options.episodes,
+        "episodes_succeeded": succeeded,
+        "prompt": options.prompt,
+        "policy": options.policy,
+        "latency_ms": options.latency_ms,
+        "latency_jitter_ms": options.latency_jitter_ms,
+        "seed": options.seed,
+        "duration_s": sum(episode.duration_s for episode in outcome.episodes),
+        "wall_s": wall_s,
+        **timing(runs),
+        **safety(recordings, int(look_up(outcome.status, "motor", "refused") or 0)),
+        "faults": [episode.fault for episode in outcome.episodes if episode.fault],
+        "episode_results": [asdict(episode) for episode in outcome.episodes],
+        "recording": {"dropped": sum(recording.dropped for recording in recordings)},
+        "host": {
+            **host.describe(),
+            **cpu,
+            "realtime": {name: p["realtime"] for name, p in processes.items() if p.get("realtime")},
+        },
+    }
+    (paths.directory / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if runs:
+        draw(runs[-1], _title(report), paths.directory / "plot.png")
+        if (runs[-1].directory / VIDEO).exists():
+            shutil.copyfile(runs[-1].directory / VIDEO, paths.directory / VIDEO)
+    return report
+
+
+def _title(report: dict[str, Any]) -> str:
+    last = report["episode_results"][-1]
+    result = "lighter in the cup" if last["success"] else last["reason"]
+    return (
+        f'"{report["prompt"]}", seed {last["seed"]}: {result} after {last["duration_s"]:.1f} s; '
+        f"server latency {report['latency_ms']:g} ± {report['latency_jitter_ms']:g} ms"
+    )
+
+
+def _failed(reasons: list[str], paths: Paths) -> int:
+    for reason in reasons:
+        print(f"FAILED: {reason}", file=sys.stderr)
+    print(f"logs: {paths.server_log} {paths.daemon_log}", file=sys.stderr)
+    return 1
+
+
+def _point_latest(directory: Path) -> None:
+    """Make `latest` beside the directory lead to it, in one step."""
+    link = directory.parent / "latest"
+    new = directory.parent / f".latest-{os.getpid()}"
+    new.symlink_to(directory.name)
+    os.replace(new, link)
+
+
+def _terminated(_signum: int, _frame: Any) -> NoReturn:
+    sys.exit(128 + signal.SIGTERM)  # through every `finally`, as Ctrl-C does
+
+
+def _options(argv: Sequence[str] | None) -> Options:
+    usual = Options()
+    parser = argparse.ArgumentParser(
+        prog="python -m controller.demo",
+        description="Two simulated arms, a policy server and the daemon between them put a lighter into a cup.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--prompt", default=usual.prompt, help="the task in words")
+    add("--latency-ms", type=float, default=usual.latency_ms, help="the server answers no sooner than this")
+    add("--latency-jitter-ms", type=float, default=usual.latency_jitter_ms, help="varied by up to this")
+    add("--seed", type=int, default=usual.seed, help="scene of the first episode; the next takes the next")
+    add("--episodes", type=_count, default=usual.episodes)
+    add("--headless", action="store_true", help="no live line, as in a CI job")
+    add("--runs-dir", type=Path, default=usual.runs_dir, help="gets a new directory for this demo")
+    return Options(**vars(parser.parse_args(argv)))
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""What a demo is to do, and what that means for the two programs that it starts. Pure but for sys."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controller.config import shipped
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The choices of one demo. Episode i plays in the scene of seed + i."""
+
+    prompt: str = "put the lighter into the cup"
+    policy: str = "scripted"
+    latency_ms: float = 25.0
+    latency_jitter_ms: float = 5.0
+    seed: int = 0
+    episodes: int = 1
+    headless: bool = False
+    runs_dir: Path = Path("runs")
+
+
+def server_command(options: Options) -> list[str]:
+    """The policy server on a free port of this machine."""
+    return [
+        *(sys.executable, "-u", "-m", "policy_server", "serve", "--policy", options.policy, "--port", "0"),
+        *("--latency-ms", str(options.latency_ms), "--latency-jitter-ms", str(options.latency_jitter_ms)),
+        *("--seed", str(options.seed)),
+    ]
+
+
+def daemon_command(config: Path, socket: Path) -> list[str]:
+    """The controller with that configuration, commanded through that socket."""
+    return [sys.executable, "-u", "-m", "controller", "--config", str(config), "--socket", str(socket)]
+
+
+def controller_toml(options: Options, server_url: str, recordings: Path) -> str:
+    """The shipped simulation's configuration with this demo's server, seed and recordings."""
+    table = tomllib.loads(shipped("sim").read_text(encoding="utf-8"))
+    table["policy"]["url"] = server_url
+    table["robot"]["seed"] = options.seed
+    table["recorder"]["directory"] = str(recordings)
+    lines = ["# Written by the demo from the shipped sim.toml.", *_toml(table, ())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    """TOML lines of numbers, words, lists and tables: as JSON, which TOML writes the same way."""
+    if path:
+        yield f"\n[{'.'.join(path)}]"
+    for key, value in table.items():
+        if not isinstance(value, Mapping):
+            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _toml(value, (*path, key))

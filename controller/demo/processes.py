@@ -1,0 +1,94 @@
+"""The programs that the demo starts, each in a session of its own, so that Ctrl-C reaches the demo alone.
+
+They end with the demo however it ends: asked first, and by the kernel (PR_SET_PDEATHSIG) if it is killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+PR_SET_PDEATHSIG = 1
+PATIENCE_S = 10.0
+TAIL_LINES = 15
+
+
+class ProgramError(RuntimeError):
+    """A program did not do what the demo needs of it. The message has its last log lines."""
+
+
+class Program:
+    """One child process: stderr goes to its log, stdout to a pipe. `with` ends it."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name, self.log = name, log
+        libc = ctypes.CDLL(None)
+        with log.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,
+                preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0),
+            )
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def line_with(self, word: str, timeout_s: float) -> str:
+        """The first line on its stdout that contains `word`. Raises ProgramError."""
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        deadline_s = time.monotonic() + timeout_s
+        text = ""
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            if not select.select([descriptor], [], [], left_s)[0]:
+                break
+            part = os.read(descriptor, 4096)
+            if not part:
+                raise self.failure("ended before it was ready")
+            text += part.decode(errors="replace")
+            for line in text.split("\n")[:-1]:
+                if word in line:
+                    return line
+        raise self.failure(f"was not ready within {timeout_s:g} s")
+
+    def failure(self, what: str) -> ProgramError:
+        """An error that says what this program did, with the end of its log."""
+        lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+        return ProgramError("\n    ".join([f"the {self.name} {what}; {self.log} ends:", *lines]))
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it ended by itself in time."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Have it ended: SIGTERM, and SIGKILL for a program that does not listen."""
+        if self.running:
+            self._process.terminate()
+            if not self.wait(PATIENCE_S):
+                self._process.kill()
+                self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()

@@ -1,0 +1,45 @@
+"""What the demo says while it runs: one line that rewrites itself, or plain lines where nobody looks on."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any, TextIO
+
+from controller.summary import look_up, number
+
+
+class Progress:
+    """Live on a terminal; without one only `say` prints."""
+
+    def __init__(self, out: TextIO, *, live: bool) -> None:
+        self._out = out
+        self._live = live
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._print(f"\r\x1b[K{line}\n" if self._live else f"{line}\n")
+
+    def show(self, episode: str, elapsed_s: float, status: dict[str, Any]) -> None:
+        """Where the episode is now; replaces the line before."""
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            self._print("\r\x1b[K" + live_line(episode, elapsed_s, status)[:width])
+
+    def _print(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()
+
+
+def live_line(episode: str, elapsed_s: float, status: dict[str, Any]) -> str:
+    """State, time, timing and task in one line."""
+    in_cup = look_up(status, "robot", "environment", "lighter_in_cup")
+    parts = (
+        episode,
+        look_up(status, "state") or "-",
+        f"{elapsed_s:5.1f} s",
+        f"tick p99 {number(look_up(status, 'control', 'lateness_us', 'p99'), 0, 'us late')}",
+        f"inference {number(look_up(status, 'policy', 'inference_ms', 'p50'), 0, 'ms')}",
+        f"frame to command {number(look_up(status, 'policy', 'end_to_end_ms', 'p50'), 0, 'ms')}",
+        "LIGHTER IN CUP" if in_cup else "lighter not in cup",
+    )
+    return "  ".join(parts)

@@ -1,0 +1,228 @@
+"""One demo from start to end: starts policy server and daemon, and drives the daemon through its socket.
+
+Everything that moves is asked for as an operator would ask; nothing here touches shared memory or a device.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controller.client import Client, DaemonUnreachable, RequestError
+from controller.demo.options import Options, controller_toml, daemon_command, server_command
+from controller.demo.processes import Program
+from controller.demo.progress import Progress
+from controller.refused import Refused
+from controller.robots.base import GRIPPERS
+from controller.summary import look_up
+
+START_TIMEOUT_S = 60.0
+"""The simulation compiles its scene and every process imports its libraries, on a machine that may be busy."""
+
+HOME_TIMEOUT_S = 30.0
+EPISODE_TIMEOUT_S = 60.0
+IN_CUP_S = 1.0
+"""The lighter counts as put into the cup when it has been lying there, let go, for this long."""
+
+RELEASED_M = 0.03
+"""A gripper this wide open holds nothing: more than the lighter's width, less than the open pose."""
+
+POLL_S = 0.1
+STATUS_S = 5.0
+ANSWER_S = 70.0
+"""`run` answers with the first chunk, `stop` at rest: both may take a while."""
+
+LEAVE_S = 10.0
+
+Status = dict[str, Any]
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on. The message says what was waited for and what the daemon said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """How one episode ended. reason: empty on success. fault: the daemon's, if it had one."""
+
+    seed: int
+    success: bool
+    reason: str
+    duration_s: float
+    fault: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All episodes, and the daemon's last status before it was told to end."""
+
+    episodes: list[Episode]
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The files of one demo, all in one directory."""
+
+    directory: Path
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "controller.toml"
+
+    @property
+    def recordings(self) -> Path:
+        return self.directory / "recordings"
+
+    @property
+    def server_log(self) -> Path:
+        return self.directory / "server.log"
+
+    @property
+    def daemon_log(self) -> Path:
+        return self.directory / "daemon.log"
+
+
+def play(options: Options, paths: Paths, progress: Progress) -> Outcome:
+    """Run all episodes. Raises DemoError or ProgramError; either way nothing of the demo stays behind."""
+    with tempfile.TemporaryDirectory(prefix="pi0-demo-") as private:
+        socket = Path(private) / "control.sock"  # a socket's path has 107 bytes at most
+        with Program("policy server", server_command(options), paths.server_log) as server:
+            url = _url(server.line_with("listening on", START_TIMEOUT_S))
+            toml = controller_toml(options, url, paths.recordings.absolute())
+            paths.config.write_text(toml, encoding="utf-8")
+            progress.say(f"policy server at {url}; starting the daemon")
+            with Program("daemon", daemon_command(paths.config, socket), paths.daemon_log) as daemon:
+                operator = _Operator(Client(socket), daemon, progress)
+                try:
+                    operator.wait_until_listening(socket)
+                    episodes = [_episode(operator, options, i) for i in range(options.episodes)]
+                    return Outcome(episodes, operator.status())
+                finally:
+                    operator.leave()
+
+
+def _url(line: str) -> str:
+    return next(word for word in line.split() if word.startswith("ws://"))
+
+
+class _Operator:
+    """Commands and waits, as a person at a terminal would."""
+
+    def __init__(self, client: Client, daemon: Program, progress: Progress) -> None:
+        self._client, self._daemon, self._progress = client, daemon, progress
+
+    def status(self) -> Status:
+        """The daemon's status. Raises DemoError when it does not answer, ProgramError when it has ended."""
+        return self._ask("status", lambda: self._client.status(STATUS_S))
+
+    def command(self, name: str, **body: Any) -> None:
+        """Raises DemoError when it is refused or not answered."""
+        self._ask(name, lambda: self._client.command(name, ANSWER_S, **body))
+
+    def polls(self, label: str, timeout_s: float) -> Iterator[tuple[float, Status]]:
+        """Elapsed seconds and status, ten times a second, until the time is up."""
+        began_s = time.monotonic()
+        while (elapsed_s := time.monotonic() - began_s) < timeout_s:
+            status = self.status()
+            self._progress.show(label, elapsed_s, status)
+            yield elapsed_s, status
+            time.sleep(POLL_S)
+
+    def wait_until_listening(self, socket: Path) -> None:
+        """Raises DemoError when there is no socket in time."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not socket.exists():
+            if not self._daemon.running:
+                raise self._daemon.failure("ended before it was ready")
+            if time.monotonic() > deadline_s:
+                raise DemoError(f"the daemon does not listen at {socket} after {START_TIMEOUT_S:g} s")
+            time.sleep(POLL_S)
+
+    def wait_until_allowed(self, trigger: str) -> None:
+        """Raises DemoError with the daemon's own reason when it takes too long."""
+        reason: Any = "no status"
+        for _, status in self.polls(f"waiting to {trigger}", START_TIMEOUT_S):
+            if trigger in status["allowed"]:
+                return
+            reason = _fault_text(status) or look_up(status, "refusals", trigger)
+        raise DemoError(f"{trigger} is still refused after {START_TIMEOUT_S:g} s: {reason}")
+
+    def leave(self) -> None:
+        """No motion, and the daemon on its way out; one that does not answer is ended by its owner."""
+        for name in ("stop", "shutdown"):
+            with suppress(Refused, RequestError, DaemonUnreachable, TimeoutError):
+                self._client.command(name, LEAVE_S)
+        self._daemon.wait(LEAVE_S)
+
+    def _ask(self, what: str, call: Callable[[], Status]) -> Status:
+        try:
+            return call()
+        except (Refused, RequestError, DaemonUnreachable, TimeoutError) as error:
+            if not self._daemon.running:
+                raise self._daemon.failure("ended") from error
+            raise DemoError(f"{what}: {error}") from error
+
+
+def _episode(operator: _Operator, options: Options, index: int) -> Episode:
+    """Scene, home, run, and stop once the lighter lies in the cup or it will not happen any more."""
+    label, seed = f"episode {index + 1}/{options.episodes}", options.seed + index
+    operator.wait_until_allowed("home")
+    operator.command("scene", seed=seed)
+    operator.command("home")
+    status = _watch(operator, f"{label} homing", HOME_TIMEOUT_S, lambda s: s["state"] == "idle" and s["homed"])[1]
+    if status["state"] != "idle":
+        return _ended(seed, 0.0, status, "the arms did not reach home")
+    operator.wait_until_allowed("run")
+    operator.command("run", prompt=options.prompt)
+    task = _Task()
+    duration_s, status = _watch(operator, label, EPISODE_TIMEOUT_S, task.done)
+    if status["state"] == "running":
+        operator.command("stop")
+        status = operator.status()
+    missed = f"the lighter was not in the cup after {duration_s:.1f} s"
+    return _ended(seed, duration_s, status, "" if task.succeeded else missed)
+
+
+class _Task:
+    """Whether the lighter has been put into the cup: inside, and both grippers open, for IN_CUP_S."""
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+        self.succeeded = False
+
+    def done(self, status: Status) -> bool:
+        now_s = time.monotonic()
+        q = look_up(status, "robot", "q") or ()
+        released = bool(q) and all(q[i] >= RELEASED_M for i in GRIPPERS)
+        if not (released and look_up(status, "robot", "environment", "lighter_in_cup")):
+            self._since_s = None
+        elif self._since_s is None:
+            self._since_s = now_s
+        self.succeeded = self._since_s is not None and now_s - self._since_s >= IN_CUP_S
+        return self.succeeded
+
+
+def _watch(operator: _Operator, label: str, timeout_s: float, done: Callable[[Status], bool]) -> tuple[float, Status]:
+    """Poll until `done`, a fault or the time-out; the elapsed seconds and the last status."""
+    latest = (0.0, operator.status())
+    for latest in operator.polls(label, timeout_s):
+        if latest[1]["state"] == "fault" or done(latest[1]):
+            break
+    return latest
+
+
+def _ended(seed: int, duration_s: float, status: Status, reason: str) -> Episode:
+    fault = status["fault"]
+    text = _fault_text(status) or reason
+    return Episode(seed, not text, text, duration_s, fault)
+
+
+def _fault_text(status: Status) -> str:
+    fault = status["fault"]
+    return f"fault {fault['code']}: {fault['message']}" if fault else ""

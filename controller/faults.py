@@ -1,0 +1,144 @@
+"""Everything the machine can suffer, as one table: what happened, why, and what to do next. Pure.
+
+A fault latches: it drops the plan, the motor process brakes to a hold, and only an operator's `reset`
+leads back to idle. The child or supervisor that raises a fault adds the measured number and its bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class FaultCode(IntEnum):
+    """Values are written to shared memory and to recordings: never reuse one."""
+
+    NONE = 0
+    ESTOP = 1
+    INTERNAL = 2
+    LEASE_LOST = 3
+    CONTROL_LOST = 10
+    MOTOR_LOST = 11
+    CAMERA_LOST = 12
+    LINK_LOST = 13
+    POLICY_LOST = 20
+    POLICY_REFUSED = 21
+    ANSWER_INVALID = 22
+    PLAN_ENDED = 23
+    CAMERA_STALE = 24
+    OBSERVATION_SPREAD = 25
+    COMMAND_STALE = 30
+    COMMAND_REFUSED = 31
+    TRACKING = 32
+    START_MISMATCH = 33
+    HOMING_TIMEOUT = 34
+    ROBOT_ERROR = 35
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One row: operator's text. `needs`: the process that must be alive before `reset` is allowed."""
+
+    title: str
+    cause: str
+    next_step: str
+    needs: tuple[str, ...] = ("motor", "control")
+
+
+FAULTS: dict[FaultCode, Fault] = {
+    FaultCode.ESTOP: Fault(
+        "emergency stop",
+        "an operator asked for it",
+        "make sure the arms are clear, then reset, home and run",
+    ),
+    FaultCode.INTERNAL: Fault(
+        "internal error",
+        "the software met a case it does not know; the log has the traceback",
+        "keep the log and the recording, report it, then reset",
+    ),
+    FaultCode.LEASE_LOST: Fault(
+        "motion lease lost",
+        "the supervisor did not renew the permission to move in time: it hung or the machine is overloaded",
+        "look for load on the machine (pi0ctl status, top), then reset, home and run",
+    ),
+    FaultCode.CONTROL_LOST: Fault(
+        "control process lost",
+        "the control process ended or its heartbeat stopped",
+        "it is started again by itself; read its last log lines, then reset, home and run",
+    ),
+    FaultCode.MOTOR_LOST: Fault(
+        "motor process lost",
+        "the motor process ended or its heartbeat stopped; the arms hold their last goal",
+        "it is started again by itself; check the arms, then reset, home and run",
+    ),
+    FaultCode.CAMERA_LOST: Fault(
+        "camera process lost",
+        "a camera process that the policy needs ended or its heartbeat stopped",
+        "it is started again by itself; check cable and power, then reset, home and run",
+    ),
+    FaultCode.LINK_LOST: Fault(
+        "policy link lost",
+        "the process that talks to the policy server ended or its heartbeat stopped",
+        "it is started again by itself; then reset, home and run",
+    ),
+    FaultCode.POLICY_LOST: Fault(
+        "policy server lost",
+        "the connection to the policy server closed or a request was not answered in time",
+        "check the server and the network; the link reconnects by itself; then reset and run",
+    ),
+    FaultCode.POLICY_REFUSED: Fault(
+        "policy server refused",
+        "the server answered with an error instead of actions",
+        "read the server's log; correct the prompt or the configuration; then reset and run",
+    ),
+    FaultCode.ANSWER_INVALID: Fault(
+        "policy answer refused",
+        "the server's actions are malformed, not finite or outside the joint limits; none was executed",
+        "check that checkpoint, statistics and units belong to this robot; then reset and run",
+    ),
+    FaultCode.PLAN_ENDED: Fault(
+        "plan ended",
+        "the last action chunk was used up before a new one came",
+        "check inference time and network (pi0ctl status), then reset and run",
+    ),
+    FaultCode.CAMERA_STALE: Fault(
+        "camera stale",
+        "a camera that the policy needs delivered no fresh frame in time",
+        "check the camera's cable, power and rate (pi0ctl status), then reset and run",
+    ),
+    FaultCode.OBSERVATION_SPREAD: Fault(
+        "observation spread too large",
+        "the newest frames of the cameras are too far apart in time to be one observation",
+        "check the cameras' rates (pi0ctl status), then reset and run",
+    ),
+    FaultCode.COMMAND_STALE: Fault(
+        "commands stale",
+        "the control process sent no fresh command in time",
+        "look for load on the machine, then reset, home and run",
+    ),
+    FaultCode.COMMAND_REFUSED: Fault(
+        "command refused",
+        "the motor process's last gate refused a command: a limit, a step or a number that is not finite",
+        "keep the recording, report it, then reset, home and run",
+    ),
+    FaultCode.TRACKING: Fault(
+        "tracking error",
+        "a joint is too far from its command: it is blocked, overloaded or not powered",
+        "clear the obstacle, then reset, home and run",
+    ),
+    FaultCode.START_MISMATCH: Fault(
+        "start mismatch",
+        "the joints are not where they were held, so motion cannot start without a jump",
+        "check that nobody moved the arms by hand; reset takes the measured pose as the new hold; then home",
+    ),
+    FaultCode.HOMING_TIMEOUT: Fault(
+        "home not reached",
+        "the joints did not arrive at the home pose in time",
+        "check for obstacles and for joint errors, then reset and home",
+    ),
+    FaultCode.ROBOT_ERROR: Fault(
+        "robot error",
+        "the robot or its driver reported an error",
+        "follow the message; check power and network of the arms; then reset and home",
+    ),
+}

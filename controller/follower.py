@@ -1,0 +1,204 @@
+"""What the motor process commands at each of its ticks: follow, brake or hold. Pure.
+
+The last gate before the driver. It trusts nobody: a piece is followed only with permission, only for the
+motion that the permission names, and only while every command passes the gate. Whatever else happens it
+brakes within its own limits and holds. A motion that has been braked is never followed again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from controller.faults import FaultCode
+from controller.hermite import Piece, State
+from controller.moves import Bounds, Move, stop
+from controller.planner import Permit
+from controller.robots.base import JOINT_NAMES, Vector
+from controller.shaper import Range
+from controller.states import MOVING
+
+STALL_NS = 50_000_000
+"""After a gap this long between two steps the arms stand at the last command: nothing is left to brake."""
+
+SHORTEST_S = 5e-3
+"""Rates of change are judged over at least this long. A tick that follows a late one is short, and a piece that
+came late differs a little from the one before it; neither is a jump."""
+
+
+class Mode(IntEnum):
+    HOLD = 0
+    FOLLOW = 1
+    BRAKE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Bounds of the last check, one value per joint."""
+
+    limits: Range
+    velocity: Vector
+    acceleration: Vector
+    tracking: Vector
+    brake: Bounds
+    margin: float = 1e-3
+    """A position this far outside the limits is still clamped (rad, m); farther is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The newest segment from control. piece None: nothing to follow, brake."""
+
+    number: int
+    motion_id: int
+    piece: Piece | None
+
+
+class Follower:
+    """Holds, follows, brakes. `q`, `qd` are the command after each step."""
+
+    def __init__(self, gate: Gate, q_measured: Vector) -> None:
+        self._gate = gate
+        self.q = q_measured.copy()
+        self.qd = np.zeros_like(self.q)
+        self.mode = Mode.HOLD
+        self.motion_id = 0
+        self.segment = 0
+        self.refused = 0
+        self.fault: tuple[FaultCode, str] | None = None
+        self._t_ns = 0
+        self._qdd = np.zeros_like(self.q)
+        self._command: Command | None = None
+        self._next: Command | None = None
+        self._move: Move | None = None
+        self._t_brake_ns = 0
+
+    def step(self, now_ns: int, permit: Permit, newest: Command | None, q_measured: Vector) -> None:
+        """Work out the command for now. A fault found here is left in `fault`."""
+        self._queue(now_ns, newest)
+        if self.mode is Mode.HOLD and self._may_start(now_ns, permit, q_measured):
+            self.mode, self.motion_id, self.fault = Mode.FOLLOW, permit.motion_id, None
+        if self.mode is Mode.FOLLOW:
+            self._follow(now_ns, permit, q_measured)
+        if self.mode is Mode.BRAKE:
+            self._brake(now_ns)
+        self._t_ns = now_ns
+
+    def take_measured(self, q_measured: Vector) -> None:
+        """Make the measured pose the new hold, if the held one is too far from it (an operator's reset)."""
+        if self.mode is Mode.HOLD and self._mismatch(q_measured) is not None:
+            self.q = q_measured.copy()
+
+    def _queue(self, now_ns: int, newest: Command | None) -> None:
+        """A piece is used from its own beginning on; until then the one before it."""
+        if newest is not None and (self._next is None or newest.number != self._next.number):
+            self._next = newest
+        due = self._next
+        if due is not None and (due.piece is None or due.piece.t0_ns <= now_ns):
+            self._command = due
+
+    def _may_start(self, now_ns: int, permit: Permit, q_measured: Vector) -> bool:
+        command = self._command
+        if command is None or command.piece is None or not permit.moving(now_ns):
+            return False
+        if permit.motion_id <= self.motion_id or command.motion_id != permit.motion_id:
+            return False
+        if now_ns > command.piece.t1_ns:
+            return False
+        fault = self._mismatch(q_measured)
+        if fault is None and (np.abs(command.piece.at(now_ns).q - self.q) > self._gate.margin).any():
+            fault = (FaultCode.START_MISMATCH, "the first command is not where the arms are held")
+        if fault is not None:
+            self.fault, self.motion_id = fault, permit.motion_id
+            return False
+        return True
+
+    def _mismatch(self, q_measured: Vector) -> tuple[FaultCode, str] | None:
+        error = np.abs(self.q - q_measured)
+        bound = 0.5 * self._gate.tracking
+        if (error <= bound).all():
+            return None
+        worst = int(np.argmax(error / bound))
+        return FaultCode.START_MISMATCH, (
+            f"{JOINT_NAMES[worst]} is held at {self.q[worst]:.4f} but measured at {q_measured[worst]:.4f} "
+            f"(bound {bound[worst]:.4f} apart)"
+        )
+
+    def _follow(self, now_ns: int, permit: Permit, q_measured: Vector) -> None:
+        command = self._command
+        if permit.state not in MOVING or permit.motion_id != self.motion_id:
+            self._start_brake(now_ns, None)  # ordered
+        elif not permit.moving(now_ns):
+            late_ms = (now_ns - permit.lease_until_ns) * 1e-6
+            self._start_brake(now_ns, (FaultCode.LEASE_LOST, f"the lease ended {late_ms:.1f} ms ago"))
+        elif command is None or command.motion_id != self.motion_id or command.piece is None:
+            self._start_brake(now_ns, None)  # control has nothing left and says why itself
+        elif now_ns > command.piece.t1_ns:
+            late_ms = (now_ns - command.piece.t1_ns) * 1e-6
+            text = f"the last command ended {late_ms:.1f} ms ago"
+            self._start_brake(now_ns, (FaultCode.COMMAND_STALE, text))
+        else:
+            wanted = command.piece.at(now_ns)
+            reason = self._check(now_ns, wanted, q_measured)
+            if reason is not None:
+                self.refused += 1
+                self._start_brake(now_ns, reason)
+                return
+            self.segment = command.number
+            self.q = np.clip(wanted.q, self._gate.limits.lower, self._gate.limits.upper)
+            self.qd, self._qdd = wanted.qd, wanted.qdd
+
+    def _check(self, now_ns: int, wanted: State, q_measured: Vector) -> tuple[FaultCode, str] | None:
+        gate = self._gate
+        if not (np.isfinite(wanted.q).all() and np.isfinite(wanted.qd).all()):
+            return FaultCode.COMMAND_REFUSED, "a command is not finite"
+        if now_ns - self._t_ns > STALL_NS:
+            stall_ms = (now_ns - self._t_ns) * 1e-6
+            return FaultCode.COMMAND_STALE, f"the motor process stood still for {stall_ms:.0f} ms"
+        outside = np.maximum(gate.limits.lower - wanted.q, wanted.q - gate.limits.upper)
+        dt_s = (now_ns - self._t_ns) * 1e-9
+        jump = np.abs(wanted.q - self.q - 0.5 * (wanted.qd + self.qd) * dt_s)
+        dt_s = max(dt_s, SHORTEST_S)
+        for what, value, bound in (
+            ("position outside the limits by", outside, np.full_like(outside, gate.margin)),
+            ("velocity", np.abs(wanted.qd), gate.velocity),
+            ("acceleration", np.abs(wanted.qd - self.qd) / dt_s, gate.acceleration),
+            ("step from the last command", jump, gate.acceleration * dt_s * dt_s),
+        ):
+            if (value > bound).any():
+                worst = int(np.argmax(value / bound))
+                return FaultCode.COMMAND_REFUSED, (
+                    f"{JOINT_NAMES[worst]}: {what} {value[worst]:.4f} (bound {bound[worst]:.4f})"
+                )
+        error = np.abs(wanted.q - q_measured)
+        if (error > gate.tracking).any():
+            worst = int(np.argmax(error / gate.tracking))
+            return FaultCode.TRACKING, (
+                f"{JOINT_NAMES[worst]} is {error[worst]:.4f} from its command "
+                f"(bound {gate.tracking[worst]:.4f})"
+            )
+        return None
+
+    def _start_brake(self, now_ns: int, reason: tuple[FaultCode, str] | None) -> None:
+        """Brake from the last command that was given, so that the first braking command is no step."""
+        self.fault = reason
+        if now_ns - self._t_ns > STALL_NS:  # the driver has long come to rest at the last command
+            self.qd, self._qdd = np.zeros_like(self.q), np.zeros_like(self.q)
+            self.mode = Mode.HOLD
+            return
+        self._t_brake_ns = self._t_ns
+        self._move = stop(State(self.q, self.qd, self._qdd), self._gate.brake)
+        self.mode = Mode.BRAKE
+
+    def _brake(self, now_ns: int) -> None:
+        assert self._move is not None
+        t_s = (now_ns - self._t_brake_ns) * 1e-9
+        state = self._move.at(t_s)
+        limits = self._gate.limits
+        self.q, self.qd, self._qdd = np.clip(state.q, limits.lower, limits.upper), state.qd, state.qdd
+        if t_s >= self._move.duration_s:
+            self.qd, self._qdd = np.zeros_like(self.q), np.zeros_like(self.q)
+            self._move = None
+            self.mode = Mode.HOLD

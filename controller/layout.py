@@ -1,0 +1,257 @@
+"""Every record in shared memory, byte by byte: who writes it, who reads it, in which unit.
+
+Pure: numpy dtypes only. Change a dtype and raise VERSION: a reader with another layout refuses to attach.
+Instants are CLOCK_MONOTONIC in ns (`t_..._ns`); joint vectors follow robots.base.JOINT_NAMES.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from controller.robots.base import N_JOINTS
+
+VERSION = 1
+MAX_STEPS = 128
+"""Longest action chunk that fits the chunk cell (pi0 uses 50)."""
+
+MAX_ENVIRONMENT = 32
+"""Longest environment_state vector a robot may publish (the simulated kit uses 14)."""
+
+_JOINTS = ("f8", (N_JOINTS,))
+
+# ---- written by the supervisor -----------------------------------------------------------------------
+
+PERMIT = np.dtype(
+    [
+        ("t_ns", "i8"),  # when this was written
+        ("lease_until_ns", "i8"),  # motion is allowed before this instant only
+        ("state", "u1"),  # states.State code; motion needs HOMING or RUNNING
+        ("exit", "u1"),  # 1: children end, the motor process after it has braked
+        ("park", "u1"),  # 1: homing goes to the park pose
+        ("motion_id", "u8"),  # one number per home or run; a segment of another motion is ignored
+        ("reset_count", "u8"),  # raised by an operator's reset: children clear their latched fault
+        ("scene_count", "u8"),  # raised to lay out the simulated scene anew (idle only)
+        ("scene_seed", "u8"),
+    ],
+    align=True,
+)
+
+LINK_ORDER = np.dtype(
+    [
+        ("t_ns", "i8"),
+        ("motion_id", "u8"),  # 0: no requests wanted
+        ("prompt", "S1024"),  # utf-8
+    ],
+    align=True,
+)
+
+# ---- written by each child -----------------------------------------------------------------------------
+
+_BEAT = [
+    ("t_ns", "i8"),  # heartbeat
+    ("pid", "i4"),
+    ("fault", "u2"),  # faults.FaultCode value, 0: none; latched until reset_count rises
+    ("fault_motion_id", "u8"),
+    ("reset_count", "u8"),  # the last reset this child has obeyed
+    ("fault_text", "S240"),
+    ("realtime", "S160"),  # what realtime.py was granted and what not
+]
+
+LATENESS_BINS = 64
+"""Bin i counts lateness in [2**(i/4), 2**((i+1)/4)) microseconds: a factor of 1.19 per bin, up to 65 ms."""
+
+CONTROL_STATUS = np.dtype(
+    [
+        *_BEAT,
+        ("ticks", "u8"),
+        ("missed", "u8"),  # deadlines skipped because a tick came a whole period late
+        ("lateness", "u4", (LATENESS_BINS,)),
+        ("lateness_max_us", "f8"),
+        ("stall_ticks", "u8"),  # ticks of a run, after its first chunk, without a plan to follow
+        ("chunks", "u8"),  # spliced
+        ("late_chunks", "u8"),  # refused: all of it was already past
+        ("phase", "u1"),  # motion.Phase: IDLE, WAIT, RAMP, FOLLOW, DONE
+        ("phase_motion_id", "u8"),
+        ("plan_left_s", "f8"),  # how much timeline is left
+    ],
+    align=True,
+)
+
+MOTOR_STATUS = np.dtype(
+    [
+        *_BEAT,
+        ("ticks", "u8"),
+        ("missed", "u8"),
+        ("lateness", "u4", (LATENESS_BINS,)),
+        ("lateness_max_us", "f8"),
+        ("mode", "u1"),  # follower.Mode: HOLD, FOLLOW, BRAKE
+        ("mode_motion_id", "u8"),
+        ("lease_margin_min_us", "f8"),  # smallest lease left at any tick of a motion
+        ("refused", "u8"),  # commands the last gate refused
+    ],
+    align=True,
+)
+
+CAMERA_STATUS = np.dtype(
+    [
+        *_BEAT,
+        ("frames", "u8"),
+        ("skipped", "u8"),  # by the device's own frame number
+        ("rate_hz", "f8"),  # set
+        ("measured_hz", "f8"),
+        ("letterbox_us", "f8"),  # of the last frame
+    ],
+    align=True,
+)
+
+LINK_STATUS = np.dtype(
+    [
+        *_BEAT,
+        ("connected", "u1"),
+        ("server", "S512"),  # JSON: name, policy, cameras, image_size, action_rate_hz, horizon, extensions
+        ("error", "S240"),  # why not connected, or what the last answer lacked
+        ("requests", "u8"),
+        ("answers", "u8"),
+        ("reconnects", "u8"),
+        ("motion_id", "u8"),  # the motion that requests are made for
+        ("first_chunk_motion_id", "u8"),  # the newest motion with a chunk delivered
+        ("inference_ms", "f8"),  # server-side, of the last answer
+        ("round_trip_ms", "f8"),
+        ("build_ms", "f8"),  # observation copied and packed
+        ("delay_s", "f8"),  # conservative quantile of recent observation-to-chunk delays
+    ],
+    align=True,
+)
+
+RECORDER_STATUS = np.dtype(
+    [
+        *_BEAT,
+        ("recording", "u1"),
+        ("directory", "S240"),
+        ("rows", "u8"),
+        ("dropped", "u8"),
+        ("video_frames", "u8"),
+    ],
+    align=True,
+)
+
+# ---- data on its way to the motors ---------------------------------------------------------------------
+
+TRACE = [
+    ("chunk_id", "u8"),
+    ("t_exposure_oldest_ns", "i8"),  # oldest exposure in the observation: its age is the action's age
+    ("t_frame_ns", "i8"),  # newest frame of the observation lay in host memory: end to end starts here
+    ("t_sent_ns", "i8"),
+    ("t_received_ns", "i8"),
+    ("inference_ms", "f8"),  # durations told by the server; instants never cross machines
+]
+
+CHUNK = np.dtype(  # policy link -> control
+    [
+        *TRACE,
+        ("motion_id", "u8"),
+        ("t_observation_ns", "i8"),  # action k belongs at t_observation_ns + k / action_rate_hz
+        ("action_rate_hz", "f8"),
+        ("n_steps", "u4"),
+        ("spread_ms", "f8"),  # between the oldest and the newest exposure
+        ("actions", "f8", (MAX_STEPS, N_JOINTS)),
+    ],
+    align=True,
+)
+
+SEGMENT = np.dtype(  # control -> motor: one cubic Hermite piece, evaluated at the instant of use
+    [
+        *TRACE,
+        ("t_spliced_ns", "i8"),
+        ("motion_id", "u8"),
+        ("t0_ns", "i8"),
+        ("t1_ns", "i8"),  # after this instant the command is stale and the motor process brakes
+        ("q0", *_JOINTS),
+        ("qd0", *_JOINTS),
+        ("q1", *_JOINTS),
+        ("qd1", *_JOINTS),
+        ("brake", "u1"),  # 1: nothing left to follow; brake now
+    ],
+    align=True,
+)
+
+JOINTS = np.dtype(  # motor -> control, link, recorder, supervisor: every motor tick
+    [
+        ("t_ns", "i8"),  # of the reading
+        ("q", *_JOINTS),
+        ("qd", *_JOINTS),
+        ("effort", *_JOINTS),
+        ("t_command_ns", "i8"),
+        ("q_command", *_JOINTS),
+        ("qd_command", *_JOINTS),
+        ("mode", "u1"),
+        ("motion_id", "u8"),
+        ("segment", "u8"),  # number of the segment the command came from
+    ],
+    align=True,
+)
+
+HANDED = np.dtype(  # motor -> recorder, supervisor: the first command made from each chunk
+    [*TRACE, ("t_spliced_ns", "i8"), ("t_handed_ns", "i8"), ("motion_id", "u8")],
+    align=True,
+)
+
+TICK = np.dtype(  # control -> recorder: every control tick
+    [
+        ("t_ns", "i8"),
+        ("deadline_ns", "i8"),
+        ("missed", "u4"),  # deadlines skipped before this tick
+        ("state", "u1"),
+        ("phase", "u1"),
+        ("stalled", "u1"),
+        ("woken", "u1"),  # 1: a chunk's arrival woke this step, between two ticks
+        ("limited", "u1"),  # 1: the limiter shaped this step
+        ("motion_id", "u8"),
+        ("chunk_id", "u8"),
+        ("plan_left_s", "f8"),
+        ("q_target", *_JOINTS),  # what the timeline asks for at the end of the segment
+        ("q1", *_JOINTS),  # what was sent
+    ],
+    align=True,
+)
+
+WORLD = np.dtype(  # robot -> cameras, link: what a simulated robot knows beyond its joints
+    [
+        ("t_ns", "i8"),
+        ("scene_count", "u8"),
+        ("scene_seed", "u8"),
+        ("qpos", "f8", (64,)),  # the physics model's own generalised positions
+        ("n_qpos", "u4"),
+        ("environment", "f8", (MAX_ENVIRONMENT,)),  # LeRobot's environment_state
+        ("n_environment", "u4"),
+    ],
+    align=True,
+)
+
+EVENT = np.dtype(  # supervisor -> recorder
+    [("t_ns", "i8"), ("kind", "S32"), ("text", "S400")],
+    align=True,
+)
+
+
+def frame(height: int, width: int, tile: int) -> np.dtype[np.void]:
+    """Camera -> link, recorder: one frame as taken (HWC RGB) and letterboxed for the policy (CHW RGB)."""
+    return np.dtype(
+        [
+            ("t_exposure_ns", "i8"),
+            ("t_arrival_ns", "i8"),
+            ("number", "u8"),
+            ("exposure_known", "u1"),
+            ("pixels", "u1", (height, width, 3)),
+            ("tile", "u1", (3, tile, tile)),
+        ],
+        align=True,
+    )
+
+
+def text(field: np.ndarray[Any, Any]) -> str:
+    """A bytes field of a record as text."""
+    value: bytes = field.item()
+    return value.decode(errors="replace")

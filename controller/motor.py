@@ -1,0 +1,151 @@
+"""The motor process: the robot's driver, the last gate, braking and holding.
+
+Runs at the robot's own rate under SCHED_FIFO and outlives the supervisor long enough to brake. Each tick reads the
+permit first, then the joints, and always hands the driver a command: it holds when there is nothing to follow.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from typing import Any
+
+import numpy as np
+
+from controller import layout, realtime
+from controller.child import Child
+from controller.faults import FaultCode
+from controller.follower import Command, Follower, Mode
+from controller.hermite import Piece
+from controller.planner import Permit
+from controller.robots.base import JointState, RobotError
+from controller.robots.factory import make
+from controller.settings import gate
+from controller.ticker import Clock, MonotonicClock, Ticker
+
+STATUS_EVERY = 4
+"""Ticks between two status records: 50 Hz at the default 200 Hz."""
+
+log = logging.getLogger(__name__)
+
+TRACE_FIELDS = [name for name, *_ in layout.TRACE] + ["t_spliced_ns", "motion_id"]
+
+
+def command_from(number: int, record: np.ndarray[Any, Any]) -> Command:
+    """A SEGMENT record as the follower takes it; its vectors are copies."""
+    motion_id = int(record["motion_id"])
+    if record["brake"]:
+        return Command(number, motion_id, None)
+    ends = (record[name].copy() for name in ("q0", "qd0", "q1", "qd1"))
+    return Command(number, motion_id, Piece(int(record["t0_ns"]), int(record["t1_ns"]), *ends))
+
+
+class Motor:
+    """One tick is `step`; `run` paces it."""
+
+    def __init__(self, child: Child, clock: Clock) -> None:
+        self._child, self._clock = child, clock
+        self.robot, self._scene = make(child.config, child.open("world"))
+        self._segments = child.open("segment").reader()
+        self._segment = np.zeros((), layout.SEGMENT)
+        self._command: Command | None = None
+        self._joints_writer = child.open("joints").writer()
+        self._joints = np.zeros((), layout.JOINTS)
+        self._handed_writer = child.open("handed").writer()
+        self._handed = np.zeros((), layout.HANDED)
+        self._last_chunk = (0, 0)
+        permit = child.read_permit()
+        self._resets, self._scenes = int(permit["reset_count"]), int(permit["scene_count"])
+        self._segments.newest(self._segment)  # what a predecessor was told is not for us
+        self._follower = Follower(gate(child.config), self.robot.connect().q)
+        self._follower.motion_id = int(permit["motion_id"])
+        child.status["lease_margin_min_us"] = 1e6 * child.config.daemon.lease_s
+
+    @property
+    def resting(self) -> bool:
+        return self._follower.mode is Mode.HOLD
+
+    def step(self) -> None:
+        """Permit, joints, command, driver; then the records of what was done."""
+        child, follower = self._child, self._follower
+        permit = child.permit()
+        now_ns = self._clock.now_ns()
+        state = self.robot.read(now_ns)
+        self._obey_orders(state)
+        number = self._segments.newest(self._segment)
+        if number and (self._command is None or number != self._command.number):
+            self._command = command_from(number, self._segment)
+        before = follower.fault
+        follower.step(now_ns, permit, self._command, state.q)
+        self.robot.write(now_ns, follower.q, follower.qd)
+        self._publish(state, now_ns)
+        self._note(now_ns, permit)
+        if follower.fault is not None and follower.fault is not before:
+            child.trip(now_ns, *follower.fault, follower.motion_id)
+
+    def _obey_orders(self, state: JointState) -> None:
+        permit = self._child.orders
+        if permit["reset_count"] != self._resets:
+            self._resets = int(permit["reset_count"])
+            self._follower.take_measured(state.q)
+        if permit["scene_count"] != self._scenes:
+            self._scenes = int(permit["scene_count"])
+            if self._scene is not None:
+                self._scene.lay_out(int(permit["scene_seed"]), self._scenes)
+
+    def _publish(self, state: JointState, now_ns: int) -> None:
+        record, follower = self._joints, self._follower
+        record["t_ns"], record["t_command_ns"] = state.t_ns, now_ns
+        record["q"], record["qd"], record["effort"] = state.q, state.qd, state.effort
+        record["q_command"], record["qd_command"] = follower.q, follower.qd
+        record["mode"], record["motion_id"] = follower.mode, follower.motion_id
+        record["segment"] = follower.segment
+        self._joints_writer.write(record)
+
+    def _note(self, now_ns: int, permit: Permit) -> None:
+        """Note the first command of each chunk, and the smallest lease left while moving."""
+        if self._follower.mode is not Mode.FOLLOW:
+            return
+        status = self._child.status
+        margin_us = (permit.lease_until_ns - now_ns) * 1e-3
+        status["lease_margin_min_us"] = min(float(status["lease_margin_min_us"]), margin_us)
+        segment = self._segment
+        chunk = (int(segment["motion_id"]), int(segment["chunk_id"]))
+        if self._follower.segment == (self._command.number if self._command else 0) and chunk[1]:
+            if chunk != self._last_chunk:
+                self._last_chunk = chunk
+                for name in TRACE_FIELDS:
+                    self._handed[name] = segment[name]
+                self._handed["t_handed_ns"] = self._clock.now_ns()
+                self._handed_writer.write(self._handed)
+
+    def write_status(self, ticker: Ticker) -> None:
+        status, follower = self._child.status, self._follower
+        status["ticks"], status["missed"] = ticker.ticks, ticker.missed
+        status["lateness"], status["lateness_max_us"] = ticker.lateness.bins, ticker.lateness.max_us
+        status["mode"], status["mode_motion_id"] = follower.mode, follower.motion_id
+        status["refused"] = follower.refused
+        self._child.beat(self._clock.now_ns())
+
+
+def run(child: Child) -> None:
+    """Entry of the process: connect, then tick until ordered to end or orphaned, and at rest."""
+    clock = MonotonicClock()
+    rights, config = child.config.realtime, child.config
+    try:
+        motor = Motor(child, clock)
+        report = realtime.enter(rights.motor_priority, rights.lock_memory, rights.motor_cpu, rights.required)
+        gc.disable()  # the loop makes no reference cycles
+        child.status["realtime"] = str(report).encode()[:160]
+        log.info("robot=%s rate_hz=%g realtime=%s", config.robot.kind, config.robot.rate_hz, report)
+        ticker = Ticker(clock, config.robot.rate_hz)
+        while not (child.should_end and motor.resting):
+            ticker.wait()
+            motor.step()
+            if ticker.ticks % STATUS_EVERY == 0:
+                motor.write_status(ticker)
+        motor.robot.disconnect()
+    except RobotError as error:
+        child.trip(clock.now_ns(), FaultCode.ROBOT_ERROR, str(error), int(child.read_permit()["motion_id"]))
+        raise
+    log.info("arms held, robot closed")

@@ -1,0 +1,78 @@
+"""Moves that we generate ourselves: homing, catching up and braking, all jerk-limited, by `ruckig`. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import ruckig  # type: ignore[import-not-found]
+
+from controller.hermite import State
+from controller.robots.base import Vector
+
+
+class MoveError(RuntimeError):
+    """No move exists from here to there within the limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Largest velocity, acceleration and jerk of each joint."""
+
+    velocity: Vector
+    acceleration: Vector
+    jerk: Vector
+
+
+class Move:
+    """A finished trajectory: sample it at any time."""
+
+    def __init__(self, given: ruckig.InputParameter) -> None:
+        self._trajectory = ruckig.Trajectory(given.degrees_of_freedom)
+        result = ruckig.Ruckig(given.degrees_of_freedom).calculate(given, self._trajectory)
+        if result not in (ruckig.Result.Working, ruckig.Result.Finished):
+            raise MoveError(f"no move within the limits: {result}")
+
+    @property
+    def duration_s(self) -> float:
+        return float(self._trajectory.duration)
+
+    def at(self, t_s: float) -> State:
+        """State t_s after the start; before it the start, after the end the end."""
+        q, qd, qdd = self._trajectory.at_time(min(max(t_s, 0.0), self.duration_s))
+        return State(np.asarray(q), np.asarray(qd), np.asarray(qdd))
+
+
+def _given(start: State, bounds: Bounds) -> ruckig.InputParameter:
+    given = ruckig.InputParameter(len(start.q))
+    given.current_position, given.current_velocity = start.q.tolist(), start.qd.tolist()
+    given.current_acceleration = np.clip(start.qdd, -bounds.acceleration, bounds.acceleration).tolist()
+    # a state slightly above the bounds (a limit lowered in mid-motion) must still find its way down
+    given.max_velocity = np.maximum(bounds.velocity, np.abs(start.qd) + 1e-6).tolist()
+    given.max_acceleration, given.max_jerk = bounds.acceleration.tolist(), bounds.jerk.tolist()
+    return given
+
+
+def to_pose(start: State, q: Vector, bounds: Bounds) -> Move:
+    """All joints together from `start` to rest at q."""
+    given = _given(start, bounds)
+    given.target_position = q.tolist()
+    return Move(given)
+
+
+def catch_up(start: State, q: Vector, qd: Vector, bounds: Bounds) -> Move:
+    """Each joint by itself, as fast as it may, from `start` to q moving with qd."""
+    given = _given(start, bounds)
+    given.target_position = q.tolist()
+    given.target_velocity = np.clip(qd, -bounds.velocity, bounds.velocity).tolist()
+    given.synchronization = ruckig.Synchronization.No
+    return Move(given)
+
+
+def stop(start: State, bounds: Bounds) -> Move:
+    """From `start` to rest, wherever that ends; the joints slow down together where they can."""
+    given = _given(start, bounds)
+    given.control_interface = ruckig.ControlInterface.Velocity
+    given.synchronization = ruckig.Synchronization.No
+    given.target_velocity = [0.0] * len(start.q)
+    return Move(given)

@@ -1,0 +1,93 @@
+"""Builds an observation out of shared memory: the newest frame of every camera and the joints at that time.
+
+Runs in the policy link. Tiles are finished by the camera processes; here they are only copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from controller import layout
+from controller.board import frame_ring
+from controller.child import Child
+from controller.robots.base import Vector
+
+FIELDS = ("t_exposure_ns", "t_arrival_ns", "number", "tile")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The request's content, and the instants that its trace needs."""
+
+    request: dict[str, Any]
+    t_observation_ns: int
+    t_exposure_oldest_ns: int
+    t_exposure_newest_ns: int
+    t_frame_ns: int
+
+    @property
+    def spread_s(self) -> float:
+        return (self.t_exposure_newest_ns - self.t_exposure_oldest_ns) * 1e-9
+
+
+class _View:
+    def __init__(self, child: Child, name: str) -> None:
+        self.name = name
+        ring = child.open(frame_ring(name))
+        self.ring, self.reader, self.record = ring, ring.reader(), ring.blank()
+        self.used = ring.count
+
+
+class Observer:
+    """The cameras that a server wants, and the joint history. One per connection."""
+
+    def __init__(self, child: Child, cameras: tuple[str, ...], with_environment: bool) -> None:
+        self._views = [_View(child, name) for name in cameras]
+        self._joints = child.open("joints")
+        self._joint_reader, self._joint = self._joints.reader(), self._joints.blank()
+        self._world = child.open("world").reader() if with_environment else None
+        self._world_record = np.zeros((), layout.WORLD)
+
+    def waiting_for(self) -> list[str]:
+        """Cameras without a frame newer than the one last sent."""
+        return [view.name for view in self._views if view.ring.count <= view.used]
+
+    def observe(self, prompt: str) -> Observation:
+        """Copy the newest of everything. Call only when waiting_for() is empty."""
+        for view in self._views:
+            view.used = view.reader.newest(view.record, fields=FIELDS)
+        exposures = [int(view.record["t_exposure_ns"]) for view in self._views]
+        t_state_ns, q = self._joints_at(min(exposures))
+        request: dict[str, Any] = {
+            "state": q,
+            "images": {view.name: view.record["tile"] for view in self._views},
+            "prompt": prompt,
+        }
+        if self._world is not None and self._world.newest(self._world_record):
+            n = int(self._world_record["n_environment"])
+            request["environment_state"] = self._world_record["environment"][:n].copy()
+        return Observation(
+            request=request,
+            t_observation_ns=t_state_ns,
+            t_exposure_oldest_ns=min(exposures),
+            t_exposure_newest_ns=max(exposures),
+            t_frame_ns=max(int(view.record["t_arrival_ns"]) for view in self._views),
+        )
+
+    def _joints_at(self, t_ns: int) -> tuple[int, Vector]:
+        """The reading nearest to t_ns, looked for backwards from the newest."""
+        newest = self._joint_reader.newest(self._joint)
+        best: tuple[int, Vector] | None = None
+        for number in range(newest, 0, -1):
+            if not self._joint_reader.at(number, self._joint):
+                break
+            t_joint_ns = int(self._joint["t_ns"])
+            if best is not None and abs(t_joint_ns - t_ns) >= abs(best[0] - t_ns):
+                break
+            best = t_joint_ns, self._joint["q"].copy()
+        if best is None:
+            raise RuntimeError("no joint reading yet")
+        return best

@@ -1,0 +1,82 @@
+"""One recorded motion, as a directory: its files and how to read them back, however the recorder ended.
+
+    meta.json     what, when, on which machine, with which configuration; totals once it ended in order
+    ticks.npy     layout.TICK, every control tick
+    joints.npy    layout.JOINTS, every motor tick
+    handed.npy    layout.HANDED, the first command made from each chunk
+    events.jsonl  what the supervisor told, one JSON object per line, with wall time
+    video.mp4     the cameras side by side; its time 0 is meta["started_monotonic_ns"]
+
+Rows reach back to a second before the motion, so they may carry another motion's number.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller import layout, npylog
+from controller.config import Config
+
+META, EVENTS, VIDEO = "meta.json", "events.jsonl", "video.mp4"
+ROWS = {"ticks": layout.TICK, "joints": layout.JOINTS, "handed": layout.HANDED}
+
+Rows = NDArray[np.void]
+
+
+class RecordingError(Exception):
+    """A directory is not a recording that can be read. The message names the file and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A motion read into memory; the row types are those of the layout."""
+
+    directory: Path
+    ticks: Rows
+    joints: Rows
+    handed: Rows
+    events: list[dict[str, Any]]
+    meta: dict[str, Any]
+
+    @classmethod
+    def load(cls, directory: Path) -> Recording:
+        """Raises RecordingError."""
+        try:
+            meta = json.loads((directory / META).read_text(encoding="utf-8"))
+            rows = {name: npylog.read(directory / f"{name}.npy") for name in ROWS}
+            events = _events(directory / EVENTS)
+        except (OSError, ValueError) as error:
+            raise RecordingError(f"{directory} cannot be read: {error}") from error
+        for name, dtype in ROWS.items():
+            if rows[name].dtype != dtype:
+                raise RecordingError(
+                    f"{directory}: {name}.npy has other columns than layout version {layout.VERSION}; "
+                    f"it was written by version {meta.get('layout_version')}"
+                )
+        return cls(directory, rows["ticks"], rows["joints"], rows["handed"], events, meta)
+
+    @property
+    def motion_id(self) -> int:
+        return int(self.meta["motion_id"])
+
+    @property
+    def config(self) -> Config:
+        """The configuration that the daemon ran with."""
+        return Config.model_validate_json(json.dumps(self.meta["config"]))
+
+    @property
+    def dropped(self) -> int:
+        """Rows overwritten before the recorder came to them; 0 when it did not live to tell."""
+        return int(self.meta.get("dropped", 0))
+
+
+def _events(path: Path) -> list[dict[str, Any]]:
+    """The last line of a killed recorder may be cut off; any other must be whole."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [json.loads(line) for line in lines[:-1]]

@@ -1,0 +1,50 @@
+"""From the configuration file's seven values of one arm to the vectors that planner and follower work with."""
+
+from __future__ import annotations
+
+from controller.config import Config, MoveLimits, both_arms
+from controller.follower import Gate
+from controller.moves import Bounds
+from controller.planner import Settings
+from controller.shaper import Range
+
+VELOCITY_SLACK = 1.05
+ACCELERATION_SLACK = 2.0
+"""The last gate refuses what is impossible, not what rounding and the timing of two processes make of
+motion that was shaped to the limits: a piece taken up a tick late shows as extra acceleration."""
+
+
+def _bounds(limits: MoveLimits) -> Bounds:
+    return Bounds(both_arms(limits.velocity), both_arms(limits.acceleration), both_arms(limits.jerk))
+
+
+def _range(config: Config) -> Range:
+    return Range(both_arms(config.robot.limits.lower), both_arms(config.robot.limits.upper))
+
+
+def planner_settings(config: Config) -> Settings:
+    limits, homing = config.robot.limits, config.robot.homing
+    return Settings(
+        limits=_range(config),
+        follow=Bounds(
+            both_arms(limits.velocity), both_arms(limits.acceleration), both_arms(limits.brake.jerk)
+        ),
+        ramp=_bounds(config.control.ramp),
+        homing=_bounds(homing),
+        home=both_arms(homing.pose),
+        park=both_arms(config.robot.park or homing.pose),
+        home_tolerance=both_arms(homing.tolerance),
+        home_settle_s=homing.settle_s,
+        blend_s=config.control.blend_s,
+    )
+
+
+def gate(config: Config) -> Gate:
+    limits = config.robot.limits
+    return Gate(
+        limits=_range(config),
+        velocity=VELOCITY_SLACK * both_arms(limits.velocity),
+        acceleration=ACCELERATION_SLACK * both_arms(limits.acceleration),
+        tracking=both_arms(limits.tracking),
+        brake=_bounds(limits.brake),
+    )

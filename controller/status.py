@@ -1,0 +1,209 @@
+"""The daemon's state as one JSON document: what `pi0ctl status`, the live screen and scripts read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from controller import layout
+from controller.board import camera_process
+from controller.config import both_arms
+from controller.follower import Mode
+from controller.planner import Phase
+from controller.robots.base import JOINT_NAMES
+from controller.states import OPERATOR
+from controller.ticker import percentile_us
+
+if TYPE_CHECKING:
+    from controller.supervisor import Supervisor
+
+FRESH_RATE = 0.7
+"""A camera is at rate when it delivers at least this part of the rate it is set to."""
+
+
+def _number(value: Any, digits: int = 2) -> float | None:
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def server_of(link_status: np.ndarray[Any, Any]) -> dict[str, Any] | None:
+    """What the policy server said of itself, as the link last wrote it."""
+    text = layout.text(link_status["server"])
+    return json.loads(text) if text else None
+
+
+def _lateness(status: np.ndarray[Any, Any]) -> dict[str, float | None]:
+    fractions = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
+    late = {name: percentile_us(status["lateness"], fraction) for name, fraction in fractions.items()}
+    return {name: None if value is None else round(value, 1) for name, value in late.items()} | {
+        "max": _number(status["lateness_max_us"], 1)
+    }
+
+
+def _processes(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
+    unknown = {"cpu_percent": None, "rss_mb": None}
+    own = daemon.usage.by_pid.get(os.getpid(), unknown)
+    rows: dict[str, Any] = {
+        "supervisor": {"pid": os.getpid(), "alive": True, "beat_age_ms": 0.0, "restarts": 0} | own
+        | {"realtime": daemon.realtime}
+    }
+    for name, running in daemon.children.all.items():
+        age_s = running.beat_age_s(now_ns)
+        rows[name] = {
+            "pid": running.pid,
+            "alive": running.healthy(now_ns),
+            "beat_age_ms": None if age_s is None else _number(1e3 * age_s, 1),
+            "restarts": running.restarts,
+            **daemon.usage.by_pid.get(running.pid or 0, unknown),
+            "realtime": layout.text(running.status["realtime"]) or None,
+        }
+    return rows
+
+
+def _robot(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
+    config = daemon.config.robot
+    record = np.zeros((), layout.JOINTS)
+    known = daemon.owned.rings["joints"].reader().newest(record)
+    vectors = {"q": "q", "q_command": "q_command", "qd": "qd", "effort": "effort"}
+    return {
+        "kind": config.kind,
+        "joint_names": list(JOINT_NAMES),
+        **{key: record[field].round(5).tolist() if known else None for key, field in vectors.items()},
+        "mode": Mode(int(record["mode"])).name.lower() if known else None,
+        "lower": both_arms(config.limits.lower).tolist(),
+        "upper": both_arms(config.limits.upper).tolist(),
+        "age_ms": _number((now_ns - int(record["t_ns"])) * 1e-6) if known else None,
+        "environment": _environment(daemon),
+    }
+
+
+def _environment(daemon: Supervisor) -> dict[str, Any] | None:
+    record = np.zeros((), layout.WORLD)
+    if daemon.config.robot.kind != "sim" or not daemon.owned.rings["world"].reader().newest(record):
+        return None
+    from controller.sim.task import ENVIRONMENT_NAMES, lighter_in_cup
+
+    values = record["environment"][: int(record["n_environment"])]
+    return {
+        "names": list(ENVIRONMENT_NAMES),
+        "values": values.round(5).tolist(),
+        "lighter_in_cup": lighter_in_cup(values),
+        "scene_count": int(record["scene_count"]),
+    }
+
+
+def _cameras(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
+    rows = {}
+    for name, camera in daemon.config.cameras.items():
+        running = daemon.children[camera_process(name)]
+        status = running.status
+        record = daemon.newest_frames[name]
+        known = daemon.frame_readers[name].newest(record, fields=("t_arrival_ns",))
+        rows[name] = {
+            "alive": running.healthy(now_ns),
+            "at_rate": bool(status["measured_hz"] >= FRESH_RATE * status["rate_hz"] > 0),
+            "rate_hz": _number(status["rate_hz"]),
+            "measured_hz": _number(status["measured_hz"]),
+            "frame_age_ms": _number((now_ns - int(record["t_arrival_ns"])) * 1e-6) if known else None,
+            "frames": int(status["frames"]),
+            "skipped": int(status["skipped"]),
+            "letterbox_us": _number(status["letterbox_us"], 0),
+            "width": camera.width,
+            "height": camera.height,
+        }
+    return rows
+
+
+def _control(daemon: Supervisor) -> dict[str, Any]:
+    status = daemon.children["control"].status
+    return {
+        "rate_hz": daemon.config.control.rate_hz,
+        "ticks": int(status["ticks"]),
+        "missed": int(status["missed"]),
+        "lateness_us": _lateness(status),
+        "stall_ticks": int(status["stall_ticks"]),
+        "chunks": int(status["chunks"]),
+        "late_chunks": int(status["late_chunks"]),
+        "phase": Phase(int(status["phase"])).name.lower(),
+        "plan_left_s": _number(status["plan_left_s"], 3),
+    }
+
+
+def _motor(daemon: Supervisor) -> dict[str, Any]:
+    status = daemon.children["motor"].status
+    return {
+        "rate_hz": daemon.config.robot.rate_hz,
+        "ticks": int(status["ticks"]),
+        "missed": int(status["missed"]),
+        "lateness_us": _lateness(status),
+        "refused": int(status["refused"]),
+        "lease_margin_min_ms": _number(status["lease_margin_min_us"] * 1e-3),
+    }
+
+
+def _policy(daemon: Supervisor) -> dict[str, Any]:
+    status = daemon.children["link"].status
+    return {
+        "url": daemon.config.policy.url,
+        "connected": bool(status["connected"]),
+        "server": server_of(status),
+        "error": layout.text(status["error"]) or None,
+        "requests": int(status["requests"]),
+        "answers": int(status["answers"]),
+        "reconnects": int(status["reconnects"]),
+        "build_ms": _number(status["build_ms"]),
+        **daemon.latencies.status(),
+    }
+
+
+def _recorder(daemon: Supervisor) -> dict[str, Any] | None:
+    running = daemon.children.all.get("recorder")
+    if running is None:
+        return None
+    status = running.status
+    return {
+        "recording": bool(status["recording"]),
+        "directory": layout.text(status["directory"]) or None,
+        "rows": int(status["rows"]),
+        "dropped": int(status["dropped"]),
+        "video_frames": int(status["video_frames"]),
+    }
+
+
+def status_of(daemon: Supervisor) -> dict[str, Any]:
+    """The whole document; what is not known is None."""
+    now_ns = time.monotonic_ns()
+    facts = daemon.facts()
+    refusals = {trigger.value: daemon.machine.refusal(trigger, facts) for trigger in OPERATOR}
+    fault = daemon.fault and daemon.fault | {"resettable": not refusals["reset"]}
+    section: dict[str, Callable[[], Any]] = {
+        "robot": lambda: _robot(daemon, now_ns),
+        "processes": lambda: _processes(daemon, now_ns),
+        "control": lambda: _control(daemon),
+        "motor": lambda: _motor(daemon),
+        "cameras": lambda: _cameras(daemon, now_ns),
+        "policy": lambda: _policy(daemon),
+        "recorder": lambda: _recorder(daemon),
+    }
+    return {
+        "version": version("pi0-controller"),
+        "pid": os.getpid(),
+        "uptime_s": round((now_ns - daemon.started_ns) * 1e-9, 1),
+        "config": daemon.config_path,
+        "state": daemon.machine.state.value,
+        "homed": daemon.machine.homed,
+        "motion_id": daemon.motion_id,
+        "prompt": daemon.prompt,
+        "preparing": daemon.preparing,
+        "allowed": [name for name, reason in refusals.items() if not reason],
+        "refusals": {name: reason for name, reason in refusals.items() if reason},
+        "fault": fault,
+        **{name: build() for name, build in section.items()},
+        "host": daemon.usage.host,
+    }

@@ -1,0 +1,268 @@
+"""A policy that needs no model: it puts the lighter into the cup from the poses in `environment_state`.
+
+Runs in the policy server. One arm takes the lighter and drops it into the cup, which the other arm holds. Each phase
+is a path that begins and ends at rest; a phase ends on what is seen, never on time alone, and a failure of any kind
+leads through RETREAT to a new attempt.
+
+A session keeps its own place on the path, by its own clock, so that all its chunks are pieces of one motion however
+late they arrive. A new path begins LEAD_S after the observation that allowed it: by then its chunk has arrived.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policy_server import tabletop
+from policy_server.kinematics import Pose, UnreachableError
+from policy_server.paths import Path
+from policy_server.policy import Observation, ObservationError, Policy, Session
+from policy_server.protocol import ENVIRONMENT_STATE, REQUEST_ID, ServerInfo
+from policy_server.tabletop import OPEN_M, READY_M, SQUEEZE_CUP_M, STAGED, Scene
+
+Vector = NDArray[np.float64]
+
+CAMERAS = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
+ACTION_RATE_HZ = 50.0
+HORIZON = 50
+N_JOINTS = 14
+
+LEAD_S = 0.2
+LAG_S = 0.03
+"""How far the arms trail the path; it only has to be right within what STRAY_RAD allows."""
+
+STRAY_RAD = 0.12
+"""Joints further than this from the path: the robot is elsewhere on it, or not on it at all."""
+
+ARRIVED_RAD = 0.05
+GAP_S = 1.0
+"""After a longer silence the robot may have been moved by others; the session starts over from where it is."""
+
+PATIENCE_S = 2.0
+"""How long a phase's end may be awaited after its path has ended."""
+
+HELD_M = 0.004
+"""A gripper that stays open wider than this has something between its fingers."""
+
+_ARMS = np.array([joint for joint in range(N_JOINTS) if joint % 7 != 6])
+
+
+class Phase(Enum):
+    """What the arms are at."""
+
+    REACH = auto()
+    GRASP = auto()
+    LIFT = auto()
+    CARRY = auto()
+    RELEASE = auto()
+    RETREAT = auto()
+    REST = auto()
+
+
+class ScriptedPolicy(Policy):
+    """The scripted policy. seed: of the small variations between attempts; None takes a fresh one."""
+
+    def __init__(self, seed: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.info = ServerInfo(
+            policy="scripted",
+            cameras=CAMERAS,
+            image_size=(224, 224),
+            action_rate_hz=ACTION_RATE_HZ,
+            action_horizon=HORIZON,
+            action_dim=N_JOINTS,
+            extensions=frozenset({REQUEST_ID, ENVIRONMENT_STATE}),
+        )
+        self._seed = seed
+        self._clock = clock
+
+    def new_session(self) -> ScriptedSession:
+        return ScriptedSession(np.random.default_rng(self._seed), self._clock)
+
+
+class ScriptedSession(Session):
+    """One attempt after the other until the lighter is in the cup."""
+
+    def __init__(self, random: np.random.Generator, clock: Callable[[], float]) -> None:
+        self._random = random
+        self._clock = clock
+        self._seen_s = -math.inf
+        self._t_s = 0.0
+        self._path = Path([np.zeros(7)], [np.zeros(7)])
+        self._picker = "left"
+        self._aim = np.zeros(3)
+        self._grip_m = 0.0
+        self._attempt = 0
+        self.phase = Phase.REST
+
+    def infer(self, observation: Observation) -> dict[str, Any]:
+        scene = read_scene(observation)
+        now_s = self._clock()
+        silent_s, self._seen_s = now_s - self._seen_s, now_s
+        if silent_s > GAP_S or not self._find_place(self._t_s + silent_s, scene.q):
+            self._start_over(scene)
+        else:
+            self._advance(scene)
+        self._grip_m = scene.arm(self._picker)[6]
+        return {"actions": self._path.at(self._t_s + np.arange(HORIZON) / ACTION_RATE_HZ)}
+
+    def _find_place(self, t_s: float, q: Vector) -> bool:
+        """Set the place on the path: by the clock, or, when the joints say otherwise, by the joints."""
+        self._t_s = t_s
+        if self._stray(np.array([t_s]), q)[0] <= STRAY_RAD:
+            return True
+        nearby = t_s + np.arange(-0.8, 0.4, 0.02)
+        stray = self._stray(nearby, q)
+        best = int(np.argmin(stray))
+        self._t_s = float(nearby[best])
+        return bool(stray[best] <= STRAY_RAD)
+
+    def _stray(self, t_s: Vector, q: Vector) -> Vector:
+        apart: Vector = np.abs(self._path.at(t_s - LAG_S)[:, _ARMS] - q[_ARMS]).max(axis=1)
+        return apart
+
+    def _start_over(self, scene: Scene) -> None:
+        """Begin from the measured joints, knowing nothing of what was before."""
+        self._path = Path([scene.arm("left")], [scene.arm("right")])
+        staged = np.abs(scene.q[_ARMS] - np.tile(STAGED, 2)).max() < 0.2
+        self._begin(self._next_attempt(scene) if staged else Phase.RETREAT, scene)
+
+    def _advance(self, scene: Scene) -> None:
+        """Begin the next phase once this one's path is at its end and what it was for is seen."""
+        over_s = self._t_s - self._path.duration_s
+        if over_s < 0.0:
+            return
+        following = self._after(scene, over_s)
+        if following is not None:
+            self._begin(following, scene)
+
+    def _after(self, scene: Scene, over_s: float) -> Phase | None:
+        """The phase that what is seen calls for; None: wait."""
+        late = over_s > PATIENCE_S
+        if self.phase is Phase.REST:
+            return None if scene.in_cup() or not late else Phase.REACH
+        if self.phase is Phase.RELEASE:
+            return Phase.RETREAT if scene.in_cup() or late else None
+        if self.phase is Phase.GRASP:
+            grip_m = scene.arm(self._picker)[6]
+            if abs(grip_m - self._grip_m) > 2e-4 or over_s < 0.1:
+                return Phase.RETREAT if late else None
+            return Phase.LIFT if grip_m > HELD_M else Phase.RETREAT
+        if self._stray(np.array([math.inf]), scene.q)[0] > ARRIVED_RAD:
+            return Phase.RETREAT if late else None
+        if self.phase is Phase.REACH:
+            moved = float(np.linalg.norm(scene.lighter.position - self._aim)) > 0.015
+            return Phase.REACH if moved else Phase.GRASP
+        if self.phase is Phase.RETREAT:
+            return self._next_attempt(scene)
+        held = scene.in_hand(self._picker) and scene.lighter.position[2] > self._aim[2] + 0.05
+        following = Phase.CARRY if self.phase is Phase.LIFT else Phase.RELEASE
+        return following if held else Phase.RETREAT
+
+    def _next_attempt(self, scene: Scene) -> Phase:
+        return Phase.REST if scene.in_cup() else Phase.REACH
+
+    def _begin(self, phase: Phase, scene: Scene) -> None:
+        self.phase = phase
+        self._t_s = -LEAD_S
+        if phase is Phase.REACH:
+            self._picker = tabletop.nearer_side(scene.lighter.position)
+            self._aim = scene.lighter.position
+            self._attempt += 1
+        here = {"left": self._path.end[:7], "right": self._path.end[7:]}
+        try:
+            ways = {
+                side: self._way(phase, side, side == self._picker, here[side], scene) for side in tabletop.SIDES
+            }
+        except UnreachableError as error:
+            raise ObservationError(
+                f"lighter at {np.round(scene.lighter.position, 3).tolist()} or cup at "
+                f"{np.round(scene.cup.position, 3).tolist()} is out of reach: {error}; lay the scene out anew"
+            ) from error
+        self._path = Path(ways["left"], ways["right"])
+
+    def _way(self, phase: Phase, side: str, picks: bool, here: Vector, scene: Scene) -> list[Vector]:
+        """One arm's via points in a phase."""
+        if phase is Phase.RETREAT:
+            return [*tabletop.back_off(here, 0.09), np.append(STAGED, READY_M)]
+        if phase is Phase.REST:
+            return [here]
+        if not picks:
+            return self._hold_cup(phase, side, here, scene)
+        if phase is Phase.REACH:
+            along_m = 0.0 if self._attempt == 1 else self._random.uniform(-0.008, 0.008)
+            tool, roll = tabletop.grip_lighter(side, scene, along_m)
+            down = math.pi / 2
+            return tabletop.way(side, here, [(tool + (0, 0, 0.09), down, roll, READY_M), (tool, down, roll, READY_M)])
+        if phase is Phase.GRASP:
+            return [here, np.append(here[:6], 0.0)]
+        if phase is Phase.LIFT:
+            return tabletop.lift(here, 0.12)
+        if phase is Phase.CARRY:
+            return self._carry(side, here, scene)
+        return [here, np.append(here[:6], READY_M)]
+
+    def _hold_cup(self, phase: Phase, side: str, here: Vector, scene: Scene) -> list[Vector]:
+        """The other arm: astride the cup while the lighter is reached for, then closed around it."""
+        if phase is Phase.GRASP:
+            return [here, np.append(here[:6], SQUEEZE_CUP_M)]
+        if phase is not Phase.REACH:
+            return [here]
+        middle = scene.cup.position + (0.0, 0.0, 0.05)
+        away = 0.11 * tabletop.outward(side, middle)
+        pitch = math.radians(25)
+        return tabletop.way(side, here, [(middle - away, pitch, 0.0, OPEN_M), (middle, pitch, 0.0, OPEN_M)])
+
+    def _carry(self, side: str, here: Vector, scene: Scene) -> list[Vector]:
+        """From beside the cup to over it, the hand tilted up so that the lighter hangs upright, and down."""
+        pitch = math.radians(20)
+        rim = scene.cup.position + (0.0, 0.0, tabletop.CUP_HEIGHT_M)
+        away = tabletop.outward(side, rim)
+        # The lighter's lower end hangs back towards the arm; the hand goes as much further.
+        spot = rim + 0.010 * away
+        high = spot + (0.0, 0.0, 0.085)
+        stops = [(high - 0.10 * away, pitch, 0.0, 0.0), (high, pitch, 0.0, 0.0)]
+        return tabletop.way(side, here, [*stops, (spot + (0.0, 0.0, 0.022), pitch, 0.0, 0.0)])
+
+
+def read_scene(observation: Mapping[str, Any]) -> Scene:
+    """What an observation shows. Raises ObservationError naming the key, its value and what to send."""
+    q = _numbers(observation, "state", N_JOINTS, "the joint positions")
+    environment = _numbers(
+        observation, ENVIRONMENT_STATE, 14, "the poses (x, y, z, qw, qx, qy, qz) of lighter and cup"
+    )
+    return Scene(q, _pose(environment[:7], "lighter"), _pose(environment[7:], "cup"))
+
+
+def _numbers(observation: Mapping[str, Any], key: str, size: int, meaning: str) -> Vector:
+    if key not in observation:
+        raise ObservationError(f"observation lacks {key!r}: the scripted policy needs {meaning}, {size} numbers")
+    try:
+        values = np.array(observation[key], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ObservationError(f"{key!r} must be {size} numbers ({meaning}): {error}") from error
+    if values.shape != (size,):
+        raise ObservationError(f"{key!r} has shape {values.shape}, send ({size},): {meaning}")
+    if not np.isfinite(values).all():
+        raise ObservationError(f"{key!r} holds non-finite numbers: {values.tolist()}")
+    return values
+
+
+def _pose(values: Vector, name: str) -> Pose:
+    norm = float(np.linalg.norm(values[3:]))
+    if abs(norm - 1.0) > 1e-2:
+        raise ObservationError(f"{ENVIRONMENT_STATE!r}: the {name}'s quaternion has length {norm:.3f}, send 1")
+    w, x, y, z = values[3:] / norm
+    rotation = np.array(
+        (
+            (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+            (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+            (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+        )
+    )
+    return Pose(values[:3], rotation)

@@ -1,0 +1,401 @@
+"""The HTTP interface on the unix socket: routes, refusals, the event stream, who owns the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import pwd
+import re
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_operations import FAULT, ServedOperations, full_status
+
+from controller import unix_socket
+from controller.api import MAX_PROMPT_B, serve
+from controller.events import EventBus
+from controller.paths import default_socket
+from controller.refused import Refused
+from controller.unix_socket import Claim, SocketError, SocketInUse, identify
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A short path: a socket's path has at most 107 bytes, which pytest's own directories may exceed."""
+    with tempfile.TemporaryDirectory(prefix="pi0-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def daemon(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedOperations]:
+    monkeypatch.setattr("controller.api.SHUTDOWN_TIMEOUT_S", 0.1)
+    with ServedOperations(directory / "run" / "control.sock") as served:
+        yield served
+
+
+def raw(path: Path, method: str, route: str, body: bytes | None = None) -> tuple[int, dict[str, str], Any]:
+    """One request as curl --unix-socket sends it, form content type and all."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(path))
+        head = f"{method} {route} HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nConnection: close\r\n"
+        if body is not None:
+            head += f"Content-Length: {len(body)}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        connection.sendall(head.encode() + b"\r\n" + (body or b""))
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head_raw, _, content = answer.partition(b"\r\n\r\n")
+    first, *lines = head_raw.decode().split("\r\n")
+    return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), json.loads(content)
+
+
+def test_index_lists_every_route(daemon: ServedOperations) -> None:
+    code, _, answer = raw(daemon.path, "GET", "/")
+    routes = {(route["method"], route["path"]) for route in answer["routes"]}
+    posts = {("POST", f"/{name}") for name in ("home", "run", "stop", "estop", "reset", "shutdown", "scene")}
+    assert code == 200
+    assert routes == posts | {("GET", "/"), ("GET", "/status"), ("GET", "/events")}
+
+
+def test_status_is_the_supervisors_own(daemon: ServedOperations) -> None:
+    daemon.operations.values = full_status()
+    assert raw(daemon.path, "GET", "/status")[::2] == (200, full_status())
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "call"),
+    [
+        ("/home", None, ("home", None)),
+        ("/home", b"{}", ("home", None)),
+        ("/run", '{"prompt": "lege das Feuerzeug in die Tasse, bitte schön"}'.encode(), None),
+        ("/stop", b"not json at all", ("stop", None)),
+        ("/reset", None, ("reset", None)),
+        ("/shutdown", None, ("shutdown", None)),
+        ("/scene", b'{"seed": 4294967295}', ("scene", 4294967295)),
+    ],
+)
+def test_commands_reach_the_supervisor(daemon: ServedOperations, route: str, body: bytes | None, call: Any) -> None:
+    code, _, answer = raw(daemon.path, "POST", route, body)
+    assert code == 200
+    assert answer == {
+        "done": route[1:],
+        **{key: daemon.operations.values[key] for key in ("state", "homed", "motion_id")},
+    }
+    assert daemon.operations.called == [call or ("run", "lege das Feuerzeug in die Tasse, bitte schön")]
+
+
+def test_estop_takes_any_body_and_names_the_peer(daemon: ServedOperations) -> None:
+    code, _, answer = raw(daemon.path, "POST", "/estop", b"\xff{")
+    ((name, who),) = daemon.operations.called
+    assert (code, answer["state"], name) == (200, "fault", "estop")
+    assert f"(uid {os.getuid()}, pid {os.getpid()})" in who
+
+
+def test_stop_is_taken_while_another_command_waits(daemon: ServedOperations) -> None:
+    daemon.operations.hang.add("run")
+    with socket.socket(socket.AF_UNIX) as waiting:
+        waiting.connect(str(daemon.path))
+        waiting.sendall(b'POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n\r\n{"prompt":"x"}')
+        while not daemon.operations.called:
+            time.sleep(0.001)
+        assert raw(daemon.path, "POST", "/stop")[0] == 200
+    assert [name for name, _ in daemon.operations.called] == ["run", "stop"]
+
+
+def test_refusal_says_why_and_what_is_allowed(daemon: ServedOperations) -> None:
+    daemon.operations.refusal = Refused("not homed; home first", ["home"])
+    code, _, answer = raw(daemon.path, "POST", "/run", b'{"prompt": "x"}')
+    assert code == 409
+    assert answer == {"error": "refused", "reason": "not homed; home first", "allowed": ["home"]}
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "key", "reason"),
+    [
+        ("/run", b"{", "", "not JSON"),
+        ("/run", b"\xff\xfe\xfd", "", "not JSON"),
+        ("/run", b"[" * 10_000, "", "not JSON"),
+        ("/run", b"[1]", "", "object, not list"),
+        ("/run", b"", "prompt", "missing"),
+        ("/run", b'{"prompt": 3}', "prompt", "text, not int"),
+        ("/run", b'{"prompt": null}', "prompt", "text, not NoneType"),
+        ("/run", b'{"prompt": "  "}', "prompt", "not empty"),
+        ("/run", b'{"prompt": "a\\u001b[2J"}', "prompt", "printable"),
+        ("/run", b'{"prompt": "\\ud800"}', "prompt", "printable"),
+        ("/run", b'{"prompt": "' + "ö".encode() * 501 + b'"}', "prompt", "1002 bytes in UTF-8, at most 1000"),
+        ("/run", b'{"prompt": "x", "speed": 2}', "speed", "unknown key 'speed'; possible keys: prompt"),
+        ("/home", b'{"fast": true}', "fast", "possible keys: none"),
+        ("/scene", b'{"seed": true}', "seed", "seed=True must be a whole number"),
+        ("/scene", b'{"seed": 1.0}', "seed", "seed=1.0 must be a whole number"),
+        ("/scene", b'{"seed": -1}', "seed", "from 0 to 4294967295"),
+        ("/scene", b'{"seed": 4294967296}', "seed", "from 0 to 4294967295"),
+    ],
+)
+def test_bad_bodies_name_key_and_bound(
+    daemon: ServedOperations, route: str, body: bytes, key: str, reason: str
+) -> None:
+    code, _, answer = raw(daemon.path, "POST", route, body)
+    assert (code, answer["error"], answer["key"]) == (400, "bad request", key)
+    assert reason in answer["reason"]
+    assert daemon.operations.called == []
+
+
+def test_longest_prompt_is_taken(daemon: ServedOperations) -> None:
+    prompt = "ö" * (MAX_PROMPT_B // 2)
+    assert raw(daemon.path, "POST", "/run", json.dumps({"prompt": prompt}).encode())[0] == 200
+    assert daemon.operations.called == [("run", prompt)]
+
+
+def test_unknown_paths_methods_and_floods_answer_in_json(daemon: ServedOperations) -> None:
+    code, _, answer = raw(daemon.path, "GET", "/nothing")
+    assert (code, answer["error"]) == (404, "not found")
+    code, headers, answer = raw(daemon.path, "GET", "/stop")
+    assert (code, headers["Allow"], answer["error"]) == (405, "POST", "method not allowed")
+    assert raw(daemon.path, "POST", "/run", b" " * 20_000)[0] == 413
+    assert raw(daemon.path, "GET", "/events?replay=yes")[0] == 400
+    assert daemon.operations.called == []
+
+
+def test_commands_are_logged_with_their_peer(daemon: ServedOperations, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "controller.api")
+    daemon.operations.refusal = Refused('no "policy"', [])
+    raw(daemon.path, "POST", "/home")
+    raw(daemon.path, "GET", "/status")
+    peer = rf"pid={os.getpid()} uid={os.getuid()} gid={os.getgid()} user=\S+"
+    taken, refused = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(rf"command=home {peer}", taken)
+    assert re.fullmatch(rf'command=home {peer} refused="no \\"policy\\""', refused)
+
+
+def test_peer_has_a_name_and_a_slow_directory_does_not_delay_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = asyncio.Event()
+
+    async def run() -> None:
+        here, there = socket.socketpair(socket.AF_UNIX)
+        with here, there:
+            monkeypatch.setattr(unix_socket, "NAME_TIMEOUT_S", 10)
+            named = await identify(here)
+            assert named.user == pwd.getpwuid(os.getuid()).pw_name
+            assert (named.pid, named.uid, named.gid) == (os.getpid(), os.getuid(), os.getgid())
+            loop = asyncio.get_running_loop()
+            monkeypatch.setattr(
+                unix_socket,
+                "_user_name",
+                lambda _uid: asyncio.run_coroutine_threadsafe(released.wait(), loop).result(),
+            )
+            monkeypatch.setattr(unix_socket, "NAME_TIMEOUT_S", 0.01)
+            assert (await identify(here)).user == str(os.getuid())
+            released.set()
+
+    asyncio.run(run())
+
+
+class Stream:
+    """A reader of /events."""
+
+    def __init__(self, path: Path, query: str = "") -> None:
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.settimeout(10)
+        self._connection.connect(str(path))
+        self._connection.sendall(f"GET /events{query} HTTP/1.0\r\n\r\n".encode())
+        self._file = self._connection.makefile("rb")
+        while self._file.readline() not in (b"\r\n", b""):
+            pass
+
+    def read(self) -> dict[str, Any] | None:
+        line = self._file.readline()
+        return json.loads(line) if line else None
+
+    def read_to_the_end(self) -> int:
+        """How many whole lines were still to be had before the daemon cut the connection."""
+        try:
+            return sum(1 for _ in self._file)
+        except ConnectionError:
+            return 0
+
+    def close(self) -> None:
+        self._file.close()
+        self._connection.close()
+
+
+def test_events_arrive_live_and_replayed(daemon: ServedOperations) -> None:
+    daemon.call(daemon.operations.bus.publish, "state", "first", state="idle")
+    live, replayed = Stream(daemon.path), Stream(daemon.path, "?replay=1")
+    daemon.call(daemon.operations.bus.publish, "fault", "second", code=FAULT["code"])
+    first, second = replayed.read(), replayed.read()
+    assert first is not None
+    assert (first["kind"], first["text"], first["state"]) == ("state", "first", "idle")
+    assert datetime.fromisoformat(first["time"]).tzinfo is not None
+    assert second == live.read()
+    assert second is not None
+    assert second["code"] == "PLAN_ENDED"
+    assert first["t_ns"] <= second["t_ns"]
+    live.close()
+    replayed.close()
+
+
+def test_a_reader_that_does_not_read_is_dropped_and_delays_nobody(daemon: ServedOperations) -> None:
+    slow, good = Stream(daemon.path), Stream(daemon.path)
+    for number in range(2000):  # far more than the queue, the transport and the kernel hold
+        daemon.call(daemon.operations.bus.publish, "state", f"{number} " + "x" * 2000)
+        event = good.read()
+        assert event is not None
+        assert event["text"].startswith(f"{number} ")
+    assert slow.read_to_the_end() < 1000
+    assert daemon.operations.bus.readers == 1
+    slow.close()
+    good.close()
+
+
+def test_a_reader_that_leaves_is_forgotten(daemon: ServedOperations, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.api.GONE_PERIOD_S", 0.01)
+    stream = Stream(daemon.path)
+    assert daemon.operations.bus.readers == 1
+    stream.close()
+    for _ in range(1000):
+        if daemon.operations.bus.readers == 0:
+            return
+        time.sleep(0.01)
+    pytest.fail("the subscription of a closed connection is still there")
+
+
+def test_streams_end_with_the_daemon(directory: Path) -> None:
+    with ServedOperations(directory / "c.sock") as served:
+        stream = Stream(served.path)
+    assert stream.read() is None
+    stream.close()
+
+
+def test_bus_keeps_the_newest_and_drops_the_slow() -> None:
+    async def run() -> None:
+        ticks = iter(range(100))
+        bus = EventBus(kept=2, queue=3, monotonic_ns=lambda: next(ticks), now=lambda: datetime(2026, 1, 2, tzinfo=UTC))
+        for number in range(4):
+            bus.publish("n", str(number))
+        dropped = []
+        async with bus.subscribe() as slow, bus.subscribe() as other:
+            slow.on_drop = lambda: dropped.append(True)
+            assert [event["text"] for event in slow.kept] == ["2", "3"]
+            assert slow.kept[0] == {"t_ns": 2, "time": "2026-01-02T00:00:00.000+00:00", "kind": "n", "text": "2"}
+            for number in range(4):
+                bus.publish("n", str(number))
+                assert (await anext(other))["text"] == str(number)
+            assert dropped == [True]
+            assert [event async for event in slow] == []
+        with pytest.raises(TypeError, match="t_ns"):
+            bus.publish("n", "x", t_ns=1)
+
+    asyncio.run(run())
+
+
+def test_socket_and_directory_are_closed_to_others(daemon: ServedOperations) -> None:
+    assert stat.S_IMODE(daemon.path.parent.stat().st_mode) == 0o750
+    assert stat.S_IMODE(daemon.path.stat().st_mode) == 0o660
+    lock = daemon.path.with_name("control.sock.lock")
+    assert stat.S_IMODE(lock.stat().st_mode) & 0o037 == 0
+
+
+def test_socket_and_lock_vanish_with_the_daemon(directory: Path) -> None:
+    with ServedOperations(directory / "c.sock"):
+        assert sorted(os.listdir(directory)) == ["c.sock", "c.sock.lock"]
+    assert os.listdir(directory) == []
+
+
+def test_second_daemon_is_refused_and_harms_nothing(daemon: ServedOperations) -> None:
+    with pytest.raises(SocketInUse, match=rf"in use by the daemon with pid {os.getpid()}") as caught:
+        asyncio.run(serve(daemon.operations, daemon.path, group=None, mode=0o660))
+    assert caught.value.pid == os.getpid()
+    assert raw(daemon.path, "GET", "/status")[0] == 200
+
+
+def test_daemon_without_its_lock_file_is_still_found(daemon: ServedOperations) -> None:
+    daemon.path.with_name("control.sock.lock").unlink()
+    with pytest.raises(SocketInUse) as caught:
+        Claim(daemon.path, group=None, mode=0o660)
+    assert caught.value.pid == os.getpid()
+    assert raw(daemon.path, "GET", "/status")[0] == 200
+
+
+def test_killed_daemon_leaves_nothing_that_stops_the_next(directory: Path) -> None:
+    path = directory / "c.sock"
+    code = (
+        "import os, signal, sys; from pathlib import Path; from controller.unix_socket import Claim\n"
+        "Claim(Path(sys.argv[1]), group=None, mode=0o660).listener.listen(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=20)
+    assert sorted(os.listdir(directory)) == ["c.sock", "c.sock.lock"]
+    with ServedOperations(path):
+        assert raw(path, "GET", "/status")[0] == 200
+        assert path.with_name("c.sock.lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_lock_removed_while_waiting_for_it_is_not_taken_for_ours(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = directory / "c.sock"
+    lock = directory / "c.sock.lock"
+    opened = []
+    real_open = os.open
+
+    def open_then_lose_it(*arguments: Any) -> int:
+        descriptor = real_open(*arguments)
+        opened.append(descriptor)
+        if len(opened) == 1:
+            lock.unlink()  # what the daemon before us does at its end
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_then_lose_it)
+    claim = Claim(path, group=None, mode=0o660)
+    assert len(opened) == 2
+    assert lock.read_text() == f"{os.getpid()}\n"
+    claim.release()
+
+
+def test_what_is_not_a_socket_is_left_alone(directory: Path) -> None:
+    path = directory / "c.sock"
+    path.write_text("precious")
+    with pytest.raises(SocketError, match="not a socket; it was left alone"):
+        Claim(path, group=None, mode=0o660)
+    assert path.read_text() == "precious"
+    assert os.listdir(directory) == ["c.sock"]
+
+
+def test_symbolic_link_is_not_followed(directory: Path) -> None:
+    (directory / "c.sock.lock").symlink_to(directory / "elsewhere")
+    with pytest.raises(SocketError, match="cannot open the socket"):
+        Claim(directory / "c.sock", group=None, mode=0o660)
+    assert not (directory / "elsewhere").exists()
+
+
+def test_unusable_places_are_named(directory: Path) -> None:
+    with pytest.raises(SocketError, match="at most 107"):
+        Claim(directory / ("x" * 120), group=None, mode=0o660)
+    with pytest.raises(SocketError, match="group 'no-such-group' does not exist"):
+        Claim(directory / "c.sock", group="no-such-group", mode=0o660)
+    (directory / "open").mkdir()
+    (directory / "open").chmod(0o777)
+    with pytest.raises(SocketError, match="written by everybody"):
+        Claim(directory / "open" / "c.sock", group=None, mode=0o660)
+    (directory / "file").touch()
+    with pytest.raises(SocketError, match="cannot open the socket"):
+        Claim(directory / "file" / "c.sock", group=None, mode=0o660)
+
+
+def test_default_socket_follows_the_installed_service(directory: Path) -> None:
+    absent = directory / "absent"
+    assert default_socket(directory, {}, 5) == directory / "control.sock"
+    assert default_socket(absent, {"XDG_RUNTIME_DIR": "/run/user/5"}, 5) == Path(
+        "/run/user/5/pi0-controller/control.sock"
+    )
+    for environ in ({}, {"XDG_RUNTIME_DIR": ""}, {"XDG_RUNTIME_DIR": "relative"}):
+        assert default_socket(absent, environ, 5) == Path("/tmp/pi0-controller-5/control.sock")
