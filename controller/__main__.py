@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     except configuration.ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
-    set_up_logging(config.daemon.log_level, "supervisor")
+    set_up_logging(config.daemon.log_level, "supervisor", in_thread=True)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # no thread pool of a library in any child
     return asyncio.run(_run(config, path, arguments.socket))
 
@@ -51,24 +51,27 @@ async def _run(config: Config, path: Path, socket: Path | None) -> int:
     from controller import api, realtime
     from controller.paths import default_socket
     from controller.supervisor import Supervisor
-    from controller.unix_socket import SocketError
+    from controller.unix_socket import Claim, SocketError
     from shm import ShmError, sweep
 
     if socket is None:
         socket = Path(config.daemon.socket) if config.daemon.socket else default_socket()
     rights = config.realtime
     awake, awake_text = realtime.hold_cpu_awake() if rights.cpu_dma_latency else (None, "")
+    try:
+        claim = Claim(socket, group=config.daemon.group)  # a second daemon ends here
+    except SocketError as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
     if left := sweep():
         log.info("removed shared memory of a daemon that is gone: %s", ", ".join(left))
-    supervisor = None
     try:
         supervisor = Supervisor(config, str(path))
-        runner = await api.serve(supervisor, socket, group=config.daemon.group)
-    except (ShmError, SocketError) as error:
+    except ShmError as error:
+        claim.release()
         print(error, file=sys.stderr)
-        if supervisor is not None:
-            supervisor.owned.close()
         return EXIT_FAILED
+    runner = await api.serve(supervisor, claim)
     report = realtime.enter(rights.supervisor_priority, False, None, rights.required)
     supervisor.realtime = f"{report}, {awake_text}" if awake_text else str(report)
     loop = asyncio.get_running_loop()

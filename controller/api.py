@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -115,14 +114,8 @@ COMMANDS = (
 )
 
 
-async def serve(
-    operations: Operations, socket_path: Path, *, group: str | None = None, mode: int = 0o660
-) -> web.AppRunner:
-    """Serve `operations` on a unix socket until `runner.cleanup()`, which also removes socket and lock.
-
-    Call it before anything that a second daemon must not touch. Raises SocketInUse or SocketError.
-    """
-    claim = Claim(socket_path, group=group, mode=mode)
+async def serve(operations: Operations, claim: Claim) -> web.AppRunner:
+    """Serve `operations` on the claimed socket until `runner.cleanup()`, which also releases the claim."""
     api = _Api(operations)
     app = api.application()
 

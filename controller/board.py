@@ -16,8 +16,8 @@ CELL = 4
 """Slots of a ring that is read for its newest value."""
 
 FRAME_SLOTS = 4
-HISTORY = 256
-"""Joint readings kept: over a second at 200 Hz, longer than any camera's delay."""
+HISTORY = 1024
+"""Readings kept: five seconds at 200 Hz, longer than a camera's delay or a starved recorder's sleep."""
 
 
 def status_ring(process: str) -> str:

@@ -42,22 +42,23 @@ class Account:
             status["skipped"] += max(info.number - self._last_number - 1, 0)
         self._last_number = info.number
         self._arrivals.append(info.t_arrival_ns)
-        if len(self._arrivals) > 1:
-            span_s = (self._arrivals[-1] - self._arrivals[0]) * 1e-9
-            status["measured_hz"] = (len(self._arrivals) - 1) / span_s if span_s > 0 else 0.0
         status["letterbox_us"], status["rate_hz"] = letterbox_us, rate_hz
 
-    def pause(self) -> None:
-        """No frame came: the rate is unknown until frames come again."""
-        self._arrivals.clear()
-        self._status["measured_hz"] = 0.0
+    def measure(self, now_ns: int) -> None:
+        """Rate over the last frames; it falls while the next one is overdue."""
+        if len(self._arrivals) > 1:
+            first_ns, last_ns = self._arrivals[0], self._arrivals[-1]
+            overdue_ns = now_ns - round(1e9 / float(self._status["rate_hz"]))
+            span_s = (max(last_ns, overdue_ns) - first_ns) * 1e-9
+            self._status["measured_hz"] = (len(self._arrivals) - 1) / span_s if span_s > 0 else 0.0
 
 
-def publish(writer: Writer, pixels: Image, info: FrameInfo) -> float:
+def publish(writer: Writer, pixels: Image, info: FrameInfo, rate_hz: float) -> float:
     """Put one frame and its tile into the ring; returns the letterbox's microseconds."""
     with writer.slot() as record:
         record["t_exposure_ns"], record["t_arrival_ns"] = info.t_exposure_ns, info.t_arrival_ns
         record["number"], record["exposure_known"] = info.number, info.exposure_known
+        record["rate_hz"] = rate_hz
         record["pixels"][...] = pixels
         before_ns = time.monotonic_ns()
         letterbox_chw(pixels, record["tile"])
@@ -78,11 +79,11 @@ def run(child: Child) -> None:
         while not child.should_end:
             child.read_permit()
             info = camera.read(pixels, BEAT_S)
-            if info is None:
-                account.pause()
-            else:
-                account.add(info, publish(writer, pixels, info), camera.rate_hz)
+            if info is not None:
+                account.add(info, publish(writer, pixels, info, camera.rate_hz), camera.rate_hz)
                 child.board.frame_wake.set()
-            child.beat(time.monotonic_ns())
+            now_ns = time.monotonic_ns()
+            account.measure(now_ns)
+            child.beat(now_ns)
     finally:
         camera.close()

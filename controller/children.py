@@ -12,8 +12,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from controller import child, layout
 from controller.board import OwnedBoard, status_ring
 from controller.child import Spawned
@@ -22,6 +20,7 @@ from controller.faults import FaultCode
 from controller.processes import Process, table
 
 BACKOFF_NS = (200_000_000, 500_000_000, 1_000_000_000, 2_000_000_000, 5_000_000_000)
+LONGEST_LOOK_S = 0.05
 STEADY_NS = 10_000_000_000
 """A child that lived this long starts its back-off anew."""
 
@@ -40,15 +39,27 @@ class Running:
         self.failures = 0
         self.started_ns = 0
         self.due_ns = 0
+        self.silent_s = 0.0
+        """How long the supervisor has watched without a new heartbeat. Time in which the supervisor itself stood
+        still hardly counts: a machine that stops everybody makes nobody hang."""
+        self.killed_for = ""
+        """Why it was killed, until it is gone; the loop never waits for that."""
+        self._looked_ns = 0
+        self._beat_ns = 0
 
     @property
     def pid(self) -> int | None:
         return self.process.pid if self.process is not None else None
 
-    def read(self) -> np.ndarray[Any, Any]:
-        """The newest status record, also in `status`."""
+    def look(self, now_ns: int) -> None:
+        """Take the newest status record into `status` and note whether it is a new heartbeat."""
         self._reader.newest(self.status)
-        return self.status
+        beat_ns = int(self.status["t_ns"])
+        if beat_ns != self._beat_ns:
+            self._beat_ns, self.silent_s = beat_ns, 0.0
+        else:
+            self.silent_s += min((now_ns - self._looked_ns) * 1e-9, LONGEST_LOOK_S)
+        self._looked_ns = now_ns
 
     @property
     def has_beaten(self) -> bool:
@@ -58,17 +69,16 @@ class Running:
     def beat_age_s(self, now_ns: int) -> float | None:
         return (now_ns - int(self.status["t_ns"])) * 1e-9 if self.has_beaten else None
 
-    def healthy(self, now_ns: int) -> bool:
-        age_s = self.beat_age_s(now_ns)
-        return self.process is not None and age_s is not None and age_s <= self.row.beat_s
+    @property
+    def healthy(self) -> bool:
+        return self.has_beaten and self.silent_s <= self.row.beat_s
 
     def hung(self, now_ns: int) -> str:
         """Why it counts as hung; empty when it does not."""
-        age_s = self.beat_age_s(now_ns)
-        if age_s is None:
+        if not self.has_beaten:
             over = (now_ns - self.started_ns) * 1e-9 > self.row.start_s
             return f"no heartbeat within {self.row.start_s:g} s of its start" if over else ""
-        return f"no heartbeat for {age_s:.2f} s (bound {self.row.beat_s:g} s)" if age_s > self.row.beat_s else ""
+        return "" if self.healthy else f"no heartbeat for {self.silent_s:.2f} s (bound {self.row.beat_s:g} s)"
 
 
 class Children:
@@ -107,28 +117,26 @@ class Children:
     def watch(self, now_ns: int) -> None:
         """Look at every child once: read its status, notice its loss, start it again when its time has come."""
         for running in self.all.values():
-            running.read()
+            running.look(now_ns)
             if running.process is None:
                 if now_ns >= running.due_ns:
                     self.start(running, now_ns)
             elif not running.process.is_alive():
-                self._bury(running, now_ns, _how_it_ended(running.process.exitcode))
-            elif why := running.hung(now_ns):
+                self._bury(running, now_ns, running.killed_for or _how_it_ended(running.process.exitcode))
+            elif not running.killed_for and (why := running.hung(now_ns)):
+                running.killed_for = why
                 running.process.kill()
-                running.process.join()
-                self._bury(running, now_ns, why)
 
     def _bury(self, running: Running, now_ns: int, how: str) -> None:
-        name, pid = running.row.name, running.pid
-        code = FaultCode(int(running.status["fault"])) if running.has_beaten else FaultCode.NONE
-        text = layout.text(running.status["fault_text"]) if code else ""
+        name, pid, code = running.row.name, running.pid, running.row.loss
+        if running.has_beaten and running.status["fault"] == FaultCode.ROBOT_ERROR:
+            code, how = FaultCode.ROBOT_ERROR, layout.text(running.status["fault_text"])
         running.process.close()
-        running.process = None
+        running.process, running.killed_for = None, ""
         running.failures = 0 if now_ns - running.started_ns > STEADY_NS else running.failures + 1
         running.due_ns = now_ns + BACKOFF_NS[min(running.failures, len(BACKOFF_NS) - 1)]
-        log.error("process=%s pid=%s lost: %s", name, pid, text or how)
-        said = code if code is FaultCode.ROBOT_ERROR else running.row.loss
-        self._lost(running, text if code is FaultCode.ROBOT_ERROR else f"{name} (pid {pid}): {how}", said)
+        log.error("process=%s pid=%s lost: %s", name, pid, how)
+        self._lost(running, f"{name} (pid {pid}): {how}", code)
 
     def alive(self) -> list[Running]:
         return [running for running in self.all.values() if running.process is not None and running.process.is_alive()]

@@ -58,6 +58,11 @@ class MoveLimits(_Section):
     acceleration: PositiveArm
     jerk: PositiveArm
 
+    def within(self, name: str, limits: Limits) -> None:
+        """Raises ValueError where the move would be faster than the robot's own limits allow."""
+        _inside(f"{name}.velocity", self.velocity, (0.0,) * 7, limits.velocity)
+        _inside(f"{name}.acceleration", self.acceleration, (0.0,) * 7, limits.acceleration)
+
 
 class Limits(_Section):
     """What no command may exceed: control shapes motion to fit, the motor process refuses what does not."""
@@ -108,11 +113,12 @@ class Robot(_Section):
 
     @model_validator(mode="after")
     def _poses(self) -> Robot:
-        _inside("robot.homing.pose", self.homing.pose, self.limits.lower, self.limits.upper)
+        _inside("homing.pose", self.homing.pose, self.limits.lower, self.limits.upper)
+        self.homing.within("homing", self.limits)
         if self.park is not None:
-            _inside("robot.park", self.park, self.limits.lower, self.limits.upper)
+            _inside("park", self.park, self.limits.lower, self.limits.upper)
         if self.kind == "trossen" and not (self.left_ip and self.right_ip):
-            raise ValueError("robot.kind = 'trossen' needs left_ip and right_ip")
+            raise ValueError("kind = 'trossen' needs left_ip and right_ip")
         return self
 
 
@@ -136,6 +142,9 @@ class Control(_Section):
     rate_hz: Annotated[float, Field(ge=10, le=500)] = 50.0
     blend_s: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Cross-fade from the old chunk to the new one."""
+    command_s: Annotated[float, Field(ge=0.04, le=0.5)] = 0.08
+    """Length of a piece of motion: missed control ticks shorter than this are bridged, a longer gap makes the
+    motor process brake."""
     ramp: MoveLimits
     """Limits while catching up with the first chunk of a run."""
 
@@ -158,7 +167,7 @@ class Policy(_Section):
     @classmethod
     def _websocket(cls, url: str) -> str:
         if not url.startswith(("ws://", "wss://")):
-            raise ValueError(f"url = {url!r} must start with ws:// or wss://")
+            raise ValueError("must start with ws:// or wss://")
         return url
 
 
@@ -174,7 +183,7 @@ class Daemon(_Section):
     socket: str | None = None
     group: str | None = None
     """Members of this group may command; none: the daemon's own user only."""
-    lease_s: Annotated[float, Field(ge=0.03, le=0.2)] = 0.08
+    lease_s: Annotated[float, Field(ge=0.03, le=1.0)] = 0.1
     """Motion ends this long after the supervisor last said that it may go on."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -223,6 +232,11 @@ class Config(_Section):
             raise ValueError(
                 f"robot.rate_hz = {self.robot.rate_hz} is below control.rate_hz = {self.control.rate_hz}"
             )
+        self.control.ramp.within("control.ramp", self.robot.limits)
+        if self.control.command_s * self.control.rate_hz < 2.0:
+            raise ValueError(
+                f"control.command_s = {self.control.command_s} is shorter than two ticks at {self.control.rate_hz} Hz"
+            )
         for name, camera in self.cameras.items():
             if camera.kind == "sim" and self.robot.kind != "sim":
                 raise ValueError(f"cameras.{name}.kind = 'sim' needs robot.kind = 'sim'")
@@ -233,12 +247,25 @@ def _key(location: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 
+LENGTH = ("too_short", "too_long")
+
+
+def _told(errors: list[Any]) -> list[Any]:
+    """Without the remark that a vector lacks the very value that another error is about."""
+    inner = {error["loc"][:-1] for error in errors}
+    return [error for error in errors if error["type"] not in LENGTH or error["loc"] not in inner]
+
+
 def _line(path: str, error: Any) -> str:
     key, value, message = _key(error["loc"]), error["input"], error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{path}: {key}: unknown key; remove it or correct its spelling"
     if error["type"] == "missing":
         return f"{path}: {key}: missing"
+    if error["type"] in LENGTH:
+        return f"{path}: {key}: has {len(value)} values, must have 7: joint_0..joint_5, gripper"
+    if error["type"] == "model_type":
+        return f"{path}: {key} = {value!r}: must be a table"
     where = f"{path}: {key}" if key else path
     if isinstance(value, dict | list | BaseModel):
         return f"{where}: {message}"
@@ -254,7 +281,7 @@ def parse(text: str, path: str) -> Config:
     try:
         return Config.model_validate(table)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(path, e) for e in error.errors())) from None
+        raise ConfigError("\n".join(_line(path, e) for e in _told(error.errors()))) from None
 
 
 def load(path: str | Path) -> Config:

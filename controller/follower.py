@@ -2,12 +2,13 @@
 
 The last gate before the driver. It trusts nobody: a piece is followed only with permission, only for the
 motion that the permission names, and only while every command passes the gate. Whatever else happens it
-brakes within its own limits and holds. A motion that has been braked is never followed again.
+brakes within its own limits and holds. A motion that has been braked is never followed again. Every piece is
+begun where the joints are, so position and velocity never step.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -19,9 +20,6 @@ from controller.planner import Permit
 from controller.robots.base import JOINT_NAMES, Vector
 from controller.shaper import Range
 from controller.states import MOVING
-
-STALL_NS = 50_000_000
-"""After a gap this long between two steps the arms stand at the last command: nothing is left to brake."""
 
 SHORTEST_S = 5e-3
 """Rates of change are judged over at least this long. A tick that follows a late one is short, and a piece that
@@ -43,6 +41,8 @@ class Gate:
     acceleration: Vector
     tracking: Vector
     brake: Bounds
+    stall_ns: int = 80_000_000
+    """After a gap this long between two steps the arms stand at the last command: nothing is left to brake."""
     margin: float = 1e-3
     """A position this far outside the limits is still clamped (rad, m); farther is refused."""
 
@@ -72,14 +72,16 @@ class Follower:
         self._qdd = np.zeros_like(self.q)
         self._command: Command | None = None
         self._next: Command | None = None
+        self._number = 0
+        self._followed: Piece | None = None
         self._move: Move | None = None
         self._t_brake_ns = 0
 
     def step(self, now_ns: int, permit: Permit, newest: Command | None, q_measured: Vector) -> None:
         """Work out the command for now. A fault found here is left in `fault`."""
         self._queue(now_ns, newest)
-        if self.mode is Mode.HOLD and self._may_start(now_ns, permit, q_measured):
-            self.mode, self.motion_id, self.fault = Mode.FOLLOW, permit.motion_id, None
+        if self.mode is Mode.HOLD:
+            self._start(now_ns, permit, q_measured)
         if self.mode is Mode.FOLLOW:
             self._follow(now_ns, permit, q_measured)
         if self.mode is Mode.BRAKE:
@@ -88,32 +90,52 @@ class Follower:
 
     def take_measured(self, q_measured: Vector) -> None:
         """Make the measured pose the new hold, if the held one is too far from it (an operator's reset)."""
-        if self.mode is Mode.HOLD and self._mismatch(q_measured) is not None:
+        if self.mode is Mode.HOLD and np.isfinite(q_measured).all() and self._mismatch(q_measured):
             self.q = q_measured.copy()
 
     def _queue(self, now_ns: int, newest: Command | None) -> None:
         """A piece is used from its own beginning on; until then the one before it."""
-        if newest is not None and (self._next is None or newest.number != self._next.number):
-            self._next = newest
+        if newest is not None and newest.number != self._number:
+            self._next, self._number = newest, newest.number
         due = self._next
         if due is not None and (due.piece is None or due.piece.t0_ns <= now_ns):
-            self._command = due
+            self._next = None
+            self._command = due if self.mode is not Mode.FOLLOW else self._joined(due)
 
-    def _may_start(self, now_ns: int, permit: Permit, q_measured: Vector) -> bool:
+    def _joined(self, command: Command) -> Command:
+        """The command with its piece begun where the one before it leads, or at the hold: never a jump.
+
+        A piece that comes in time begins there already and is left as it is.
+        """
+        before, piece = self._followed, command.piece
+        if piece is None or piece.t1_ns <= self._t_ns:
+            return command
+        t_ns = max(piece.t0_ns, self._t_ns)
+        state = self._state if before is None else before.at(min(t_ns, before.t1_ns))
+        return replace(command, piece=replace(piece, t0_ns=t_ns, q0=state.q, qd0=state.qd))
+
+    @property
+    def _state(self) -> State:
+        return State(self.q, self.qd, self._qdd)
+
+    def _inside(self, q: Vector) -> Vector:
+        """q within the limits; a joint that is held outside them may come back but go no farther."""
+        limits = self._gate.limits
+        return np.clip(q, np.minimum(limits.lower, self.q), np.maximum(limits.upper, self.q))
+
+    def _start(self, now_ns: int, permit: Permit, q_measured: Vector) -> None:
         command = self._command
         if command is None or command.piece is None or not permit.moving(now_ns):
-            return False
+            return
         if permit.motion_id <= self.motion_id or command.motion_id != permit.motion_id:
-            return False
+            return
         if now_ns > command.piece.t1_ns:
-            return False
-        fault = self._mismatch(q_measured)
-        if fault is None and (np.abs(command.piece.at(now_ns).q - self.q) > self._gate.margin).any():
-            fault = (FaultCode.START_MISMATCH, "the first command is not where the arms are held")
-        if fault is not None:
-            self.fault, self.motion_id = fault, permit.motion_id
-            return False
-        return True
+            return
+        fault = self._mismatch(q_measured) or self._far(command.piece.at(now_ns).q)
+        self.fault, self.motion_id = fault, permit.motion_id
+        if fault is None:
+            self.mode, self._followed = Mode.FOLLOW, None
+            self._command = self._joined(command)
 
     def _mismatch(self, q_measured: Vector) -> tuple[FaultCode, str] | None:
         error = np.abs(self.q - q_measured)
@@ -124,6 +146,17 @@ class Follower:
         return FaultCode.START_MISMATCH, (
             f"{JOINT_NAMES[worst]} is held at {self.q[worst]:.4f} but measured at {q_measured[worst]:.4f} "
             f"(bound {bound[worst]:.4f} apart)"
+        )
+
+    def _far(self, first: Vector) -> tuple[FaultCode, str] | None:
+        """A first command away from the hold. One that is not finite is left to the gate."""
+        error = np.abs(first - self.q)
+        if not (error > self._gate.margin).any():
+            return None
+        worst = int(np.nanargmax(error))
+        return FaultCode.START_MISMATCH, (
+            f"{JOINT_NAMES[worst]} is held at {self.q[worst]:.4f} but its first command is {first[worst]:.4f} "
+            f"(bound {self._gate.margin:.4f} apart)"
         )
 
     def _follow(self, now_ns: int, permit: Permit, q_measured: Vector) -> None:
@@ -146,26 +179,26 @@ class Follower:
                 self.refused += 1
                 self._start_brake(now_ns, reason)
                 return
-            self.segment = command.number
-            self.q = np.clip(wanted.q, self._gate.limits.lower, self._gate.limits.upper)
-            self.qd, self._qdd = wanted.qd, wanted.qdd
+            self.segment, self._followed = command.number, command.piece
+            self.q, self.qd, self._qdd = self._inside(wanted.q), wanted.qd, wanted.qdd
 
     def _check(self, now_ns: int, wanted: State, q_measured: Vector) -> tuple[FaultCode, str] | None:
         gate = self._gate
-        if not (np.isfinite(wanted.q).all() and np.isfinite(wanted.qd).all()):
-            return FaultCode.COMMAND_REFUSED, "a command is not finite"
-        if now_ns - self._t_ns > STALL_NS:
+        for what, value in (("position", wanted.q), ("velocity", wanted.qd)):
+            if not np.isfinite(value).all():
+                worst = int(np.argmin(np.isfinite(value)))
+                return FaultCode.COMMAND_REFUSED, f"{JOINT_NAMES[worst]}: {what} {value[worst]} is not finite"
+        if now_ns - self._t_ns > self._gate.stall_ns:
             stall_ms = (now_ns - self._t_ns) * 1e-6
-            return FaultCode.COMMAND_STALE, f"the motor process stood still for {stall_ms:.0f} ms"
-        outside = np.maximum(gate.limits.lower - wanted.q, wanted.q - gate.limits.upper)
-        dt_s = (now_ns - self._t_ns) * 1e-9
-        jump = np.abs(wanted.q - self.q - 0.5 * (wanted.qd + self.qd) * dt_s)
-        dt_s = max(dt_s, SHORTEST_S)
+            return FaultCode.COMMAND_STALE, (
+                f"the motor process stood still for {stall_ms:.0f} ms (bound {self._gate.stall_ns * 1e-6:.0f} ms)"
+            )
+        outside = np.abs(wanted.q - self._inside(wanted.q))
+        dt_s = max((now_ns - self._t_ns) * 1e-9, SHORTEST_S)
         for what, value, bound in (
             ("position outside the limits by", outside, np.full_like(outside, gate.margin)),
             ("velocity", np.abs(wanted.qd), gate.velocity),
             ("acceleration", np.abs(wanted.qd - self.qd) / dt_s, gate.acceleration),
-            ("step from the last command", jump, gate.acceleration * dt_s * dt_s),
         ):
             if (value > bound).any():
                 worst = int(np.argmax(value / bound))
@@ -173,31 +206,29 @@ class Follower:
                     f"{JOINT_NAMES[worst]}: {what} {value[worst]:.4f} (bound {bound[worst]:.4f})"
                 )
         error = np.abs(wanted.q - q_measured)
-        if (error > gate.tracking).any():
+        if not (error <= gate.tracking).all():
             worst = int(np.argmax(error / gate.tracking))
             return FaultCode.TRACKING, (
-                f"{JOINT_NAMES[worst]} is {error[worst]:.4f} from its command "
-                f"(bound {gate.tracking[worst]:.4f})"
+                f"{JOINT_NAMES[worst]} is {error[worst]:.4f} from its command (bound {gate.tracking[worst]:.4f})"
             )
         return None
 
     def _start_brake(self, now_ns: int, reason: tuple[FaultCode, str] | None) -> None:
         """Brake from the last command that was given, so that the first braking command is no step."""
         self.fault = reason
-        if now_ns - self._t_ns > STALL_NS:  # the driver has long come to rest at the last command
+        if now_ns - self._t_ns > self._gate.stall_ns:  # the driver has long come to rest at the last command
             self.qd, self._qdd = np.zeros_like(self.q), np.zeros_like(self.q)
             self.mode = Mode.HOLD
             return
         self._t_brake_ns = self._t_ns
-        self._move = stop(State(self.q, self.qd, self._qdd), self._gate.brake)
+        self._move = stop(self._state, self._gate.brake)
         self.mode = Mode.BRAKE
 
     def _brake(self, now_ns: int) -> None:
         assert self._move is not None
         t_s = (now_ns - self._t_brake_ns) * 1e-9
         state = self._move.at(t_s)
-        limits = self._gate.limits
-        self.q, self.qd, self._qdd = np.clip(state.q, limits.lower, limits.upper), state.qd, state.qdd
+        self.q, self.qd, self._qdd = self._inside(state.q), state.qd, state.qdd
         if t_s >= self._move.duration_s:
             self.qd, self._qdd = np.zeros_like(self.q), np.zeros_like(self.q)
             self._move = None

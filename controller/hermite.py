@@ -65,3 +65,22 @@ class Piece:
         middle = np.where(inside, np.abs(self.qd0 + s * (2.0 * a + 3.0 * s * b) / h), 0.0)
         velocity = np.maximum(np.maximum(np.abs(self.qd0), np.abs(self.qd1)), middle)
         return velocity, acceleration
+
+    def span(self) -> tuple[Vector, Vector]:
+        """Lowest and highest position of each joint anywhere in the piece."""
+        h = self.dt_s
+        delta = self.q1 - self.q0
+        a = 3.0 * delta - h * (2.0 * self.qd0 + self.qd1)
+        b = h * (self.qd0 + self.qd1) - 2.0 * delta
+        c = h * self.qd0
+        low, high = np.minimum(self.q0, self.q1), np.maximum(self.q0, self.q1)
+        # the velocity c + 2 a s + 3 b s^2 vanishes at up to two places, in the form that does not cancel
+        root = np.sqrt(np.maximum(a * a - 3.0 * b * c, 0.0))
+        t = -(a + np.copysign(root, a))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            places = (t / (3.0 * b), c / t)
+        for place in places:
+            s = np.where((place > 0.0) & (place < 1.0), place, 0.0)
+            q = self.q0 + s * (c + s * (a + s * b))
+            low, high = np.minimum(low, q), np.maximum(high, q)
+        return low, high

@@ -110,7 +110,7 @@ LINK_STATUS = np.dtype(
     [
         *_BEAT,
         ("connected", "u1"),
-        ("server", "S512"),  # JSON: name, policy, cameras, image_size, action_rate_hz, horizon, extensions
+        ("server", "S1024"),  # JSON: what the server said of itself, link.SAID
         ("error", "S240"),  # why not connected, or what the last answer lacked
         ("requests", "u8"),
         ("answers", "u8"),
@@ -244,6 +244,7 @@ def frame(height: int, width: int, tile: int) -> np.dtype[np.void]:
             ("t_arrival_ns", "i8"),
             ("number", "u8"),
             ("exposure_known", "u1"),
+            ("rate_hz", "f8"),  # the camera was set to
             ("pixels", "u1", (height, width, 3)),
             ("tile", "u1", (3, tile, tile)),
         ],

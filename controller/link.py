@@ -12,7 +12,6 @@ import json
 import logging
 import time
 from collections import deque
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,16 @@ from controller.child import Child, keep_freed_memory
 from controller.config import Config
 from controller.faults import FaultCode
 from controller.observer import Observation, Observer
-from policy_server.protocol import ProtocolError, ServerInfo, pack, unpack
+from controller.robots.base import JOINT_NAMES, N_JOINTS
+from policy_server.protocol import (
+    ENVIRONMENT_STATE,
+    OBSERVATION_AGE,
+    REQUEST_ID,
+    ProtocolError,
+    ServerInfo,
+    pack,
+    unpack,
+)
 from shm import Wake
 
 BEAT_S = 0.02
@@ -33,6 +41,8 @@ BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
 MAX_MESSAGE_B = 8 << 20
 DELAYS = 20
 """Observation-to-chunk delays remembered; the expected delay is the largest of them."""
+
+KNOWN_EXTENSIONS = frozenset({REQUEST_ID, ENVIRONMENT_STATE, OBSERVATION_AGE})
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +71,13 @@ def check_server(info: ServerInfo, config: Config) -> tuple[tuple[str, ...], flo
             f"the server wants images of {info.image_size[0]}x{info.image_size[1]}; "
             f"policy.image_size is {size}",
         )
+    if info.joint_names is not None and info.joint_names != JOINT_NAMES:
+        other = next(((a, b) for a, b in zip(info.joint_names, JOINT_NAMES, strict=False) if a != b), None)
+        raise SessionError(
+            FaultCode.POLICY_REFUSED,
+            f"the server's {len(info.joint_names)} joints are not this robot's {N_JOINTS}"
+            + (f": it has {other[0]} where {other[1]} belongs" if other else ""),
+        )
     return cameras, info.action_rate_hz if info.action_rate_hz is not None else config.policy.action_rate_hz
 
 
@@ -68,13 +85,27 @@ class Session:
     """One connection to the policy server."""
 
     def __init__(self, link: Link, socket: ClientConnection, info: ServerInfo) -> None:
-        self._link, self._socket, self._config = link, socket, link.child.config
+        self._link, self._socket, self._info, self._config = link, socket, info, link.child.config
         self.cameras, self._rate_hz = check_server(info, self._config)
-        self._with_ids = "request_id" in info.extensions
-        self._with_environment = "environment_state" in info.extensions
+        self._with_ids = REQUEST_ID in info.extensions
+        self._with_environment = ENVIRONMENT_STATE in info.extensions
+        self._with_age = OBSERVATION_AGE in info.extensions
         self._observer = Observer(link.child, self.cameras, self._with_environment)
         self._acceptance = Acceptance.of(self._config)
         self._answered = False
+
+    def described(self) -> dict[str, Any]:
+        """What the daemon's status shows of the server."""
+        info = self._info
+        return {
+            "server": (info.server or "")[:80] or None,
+            "policy": (info.policy or "")[:80] or None,
+            "cameras": self.cameras,
+            "image_size": info.image_size,
+            "action_rate_hz": self._rate_hz,
+            "action_horizon": info.action_horizon,
+            "extensions": sorted(info.extensions & KNOWN_EXTENSIONS),
+        }
 
     async def serve(self) -> None:
         """Answer orders until the connection ends. Raises SessionError or ConnectionClosed."""
@@ -112,13 +143,18 @@ class Session:
         link, status = self._link, self._link.child.status
         t_build_ns = time.monotonic_ns()
         observation = self._observer.observe(prompt)
-        bound_s = self._config.policy.max_observation_spread_s
+        # cameras that take turns at a low rate are as far apart as their period, and none of them is late
+        bound_s = max(self._config.policy.max_observation_spread_s, 1.5 / observation.slowest_hz)
         if observation.spread_s > bound_s:
             text = f"exposures lie {observation.spread_s:.3f} s apart (bound {bound_s:.3f} s)"
             link.trip(FaultCode.OBSERVATION_SPREAD, text, motion_id)
             return
         chunk_id = link.next_chunk_id()
-        request = observation.request | ({"request_id": chunk_id} if self._with_ids else {})
+        request = dict(observation.request)
+        if self._with_ids:
+            request[REQUEST_ID] = chunk_id
+        if self._with_age:
+            request[OBSERVATION_AGE] = (time.monotonic_ns() - observation.t_observation_ns) * 1e-9
         message = pack(request)
         t_sent_ns = time.monotonic_ns()
         status["requests"] += 1
@@ -161,8 +197,8 @@ class Session:
         if not isinstance(answer, dict):
             kind = type(answer).__name__
             raise SessionError(FaultCode.ANSWER_INVALID, f"the answer is a {kind}, must be a map")
-        if self._with_ids and answer.get("request_id") != chunk_id:
-            got = answer.get("request_id")
+        if self._with_ids and answer.get(REQUEST_ID) != chunk_id:
+            got = answer.get(REQUEST_ID)
             raise SessionError(FaultCode.ANSWER_INVALID, f"answer to request {got!r}, expected {chunk_id}")
         return answer
 
@@ -254,13 +290,12 @@ class Link:
             try:
                 await self._connection()
             except (OSError, ConnectionClosed, InvalidHandshake, InvalidURI, TimeoutError) as error:
-                self._lost(FaultCode.POLICY_LOST, _reason(error))
+                failures = self._lost(failures, FaultCode.POLICY_LOST, _reason(error))
             except SessionError as error:
-                self._lost(error.code, str(error))
+                failures = self._lost(failures, error.code, str(error))
             except ProtocolError as error:
-                self._lost(FaultCode.ANSWER_INVALID, f"the server's metadata cannot be read: {error}")
-            failures = 0 if self.child.status["connected"] else failures + 1
-            self.child.status["connected"] = 0
+                text = f"the server's metadata cannot be read: {error}"
+                failures = self._lost(failures, FaultCode.ANSWER_INVALID, text)
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
 
     async def _connection(self) -> None:
@@ -278,21 +313,22 @@ class Link:
                 raise SessionError(FaultCode.POLICY_REFUSED, f"the server says: {first[:160]}")
             info = ServerInfo.from_metadata(unpack(first))
             session = Session(self, socket, info)
-            described = asdict(info) | {"extensions": sorted(info.extensions), "cameras": session.cameras}
-            status["server"] = json.dumps(described).encode()[:512]
+            status["server"] = json.dumps(session.described()).encode()
             status["connected"], status["error"] = 1, b""
             status["reconnects"] += 1
             log.info("connected url=%s server=%s cameras=%s", policy.url, info.server, ",".join(session.cameras))
             await session.serve()
 
-    def _lost(self, code: FaultCode, text: str) -> None:
+    def _lost(self, failures: int, code: FaultCode, text: str) -> int:
+        """Say why there is no connection; a fault if a motion needs it. Returns the failures in a row."""
         status = self.child.status
-        motion_id = self.order()[0]
-        if status["connected"] or status["error"] != text.encode()[:240]:
+        was_connected, status["connected"] = bool(status["connected"]), 0
+        if was_connected or layout.text(status["error"]) != text[:240]:
             log.warning("no policy server: %s", text)
         status["error"] = text.encode()[:240]
-        if motion_id:
+        if motion_id := self.order()[0]:
             self.trip(code, text, motion_id)
+        return 0 if was_connected else failures + 1
 
 
 def _reason(error: Exception) -> str:

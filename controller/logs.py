@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
+from logging.handlers import QueueHandler, QueueListener
+from queue import SimpleQueue
 
 PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
@@ -23,10 +26,21 @@ class _Formatter(logging.Formatter):
         return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
 
 
-def set_up_logging(level: str, process: str) -> None:
-    """Once per process. Under systemd (JOURNAL_STREAM) lines carry a priority instead of the time."""
-    handler = logging.StreamHandler(sys.stderr)
+def set_up_logging(level: str, process: str, *, in_thread: bool = False) -> None:
+    """Once per process. Under systemd (JOURNAL_STREAM) lines carry a priority instead of the time.
+
+    in_thread: a thread writes the lines, so that a slow disk or journal never holds up the caller's loop.
+    """
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(process, "JOURNAL_STREAM" in os.environ))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if in_thread:
+        lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
+        listener = QueueListener(lines, handler)
+        listener.start()
+        atexit.register(listener.stop)
+        handler = QueueHandler(lines)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]  # basicConfig would give the queue a formatter of its own
+    root.setLevel(level.upper())
     for library in ("aiohttp", "websockets", "transitions", "OpenGL"):
         logging.getLogger(library).setLevel(logging.WARNING)

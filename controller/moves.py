@@ -29,7 +29,10 @@ class Move:
 
     def __init__(self, given: ruckig.InputParameter) -> None:
         self._trajectory = ruckig.Trajectory(given.degrees_of_freedom)
-        result = ruckig.Ruckig(given.degrees_of_freedom).calculate(given, self._trajectory)
+        try:
+            result = ruckig.Ruckig(given.degrees_of_freedom).calculate(given, self._trajectory)
+        except ruckig.RuckigError as error:
+            raise MoveError(f"no move within the limits: {error}") from error
         if result not in (ruckig.Result.Working, ruckig.Result.Finished):
             raise MoveError(f"no move within the limits: {result}")
 
@@ -47,9 +50,8 @@ def _given(start: State, bounds: Bounds) -> ruckig.InputParameter:
     given = ruckig.InputParameter(len(start.q))
     given.current_position, given.current_velocity = start.q.tolist(), start.qd.tolist()
     given.current_acceleration = np.clip(start.qdd, -bounds.acceleration, bounds.acceleration).tolist()
-    # a state slightly above the bounds (a limit lowered in mid-motion) must still find its way down
-    given.max_velocity = np.maximum(bounds.velocity, np.abs(start.qd) + 1e-6).tolist()
-    given.max_acceleration, given.max_jerk = bounds.acceleration.tolist(), bounds.jerk.tolist()
+    given.max_velocity, given.max_acceleration = bounds.velocity.tolist(), bounds.acceleration.tolist()
+    given.max_jerk = bounds.jerk.tolist()
     return given
 
 
@@ -70,7 +72,7 @@ def catch_up(start: State, q: Vector, qd: Vector, bounds: Bounds) -> Move:
 
 
 def stop(start: State, bounds: Bounds) -> Move:
-    """From `start` to rest, wherever that ends; the joints slow down together where they can."""
+    """Each joint by itself, as fast as it may, from `start` to rest, wherever that ends."""
     given = _given(start, bounds)
     given.control_interface = ruckig.ControlInterface.Velocity
     given.synchronization = ruckig.Synchronization.No

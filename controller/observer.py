@@ -15,7 +15,7 @@ from controller.board import frame_ring
 from controller.child import Child
 from controller.robots.base import Vector
 
-FIELDS = ("t_exposure_ns", "t_arrival_ns", "number", "tile")
+FIELDS = ("t_exposure_ns", "t_arrival_ns", "number", "rate_hz", "tile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Observation:
     t_exposure_oldest_ns: int
     t_exposure_newest_ns: int
     t_frame_ns: int
+    slowest_hz: float
 
     @property
     def spread_s(self) -> float:
@@ -75,6 +76,7 @@ class Observer:
             t_exposure_oldest_ns=min(exposures),
             t_exposure_newest_ns=max(exposures),
             t_frame_ns=max(int(view.record["t_arrival_ns"]) for view in self._views),
+            slowest_hz=min(float(view.record["rate_hz"]) for view in self._views),
         )
 
     def _joints_at(self, t_ns: int) -> tuple[int, Vector]:

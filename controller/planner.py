@@ -16,7 +16,7 @@ from controller.faults import FaultCode
 from controller.hermite import Piece, State
 from controller.moves import Bounds, Move, to_pose
 from controller.robots.base import JOINT_NAMES, Vector
-from controller.shaper import Range, shape
+from controller.shaper import Range, fits, shape
 from controller.states import MOVING
 from controller.states import State as Mode
 from controller.timeline import Chunk, Timeline
@@ -25,7 +25,7 @@ from controller.timeline import Chunk, Timeline
 class Phase(IntEnum):
     IDLE = 0
     HOMING = 1
-    RAMP = 2  # catching up with the first chunk
+    RAMP = 2  # some joint still catches up with the first chunk
     FOLLOW = 3
     DONE = 4  # arrived, or nothing left to follow
 
@@ -45,8 +45,7 @@ class Settings:
     blend_s: float
     lead_ns: int = 2_000_000
     """A piece begins this long after it is made, so that the motor process has it when it begins."""
-    piece_ns: int = 60_000_000
-    """Length of a piece: two missed control ticks are bridged, a third makes the motor process brake."""
+    piece_ns: int = 80_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +96,7 @@ class Planner:
         self._goal = settings.home
         self._t_start_ns = 0
         self._piece: Piece | None = None
+        self._ramping = np.ones(len(settings.home), dtype=bool)
 
     @property
     def chunk_id(self) -> int:
@@ -121,6 +121,7 @@ class Planner:
     def step(self, now_ns: int, permit: Permit, q_held: Vector, q_measured: Vector) -> Step | None:
         """The step for now; None when there is nothing to say (no permission to move)."""
         if not permit.moving(now_ns):
+            self._note_lapse(now_ns, permit)
             self._drop()
             return None
         if permit.motion_id != self.motion_id:
@@ -129,7 +130,14 @@ class Planner:
             return self._home(now_ns, q_measured)
         if self.phase in (Phase.RAMP, Phase.FOLLOW):
             return self._follow(now_ns)
-        return Step(None, q_held, False, stalled=self.phase is Phase.DONE)
+        return Step(None, q_held, False, stalled=self._timeline is not None)
+
+    def _note_lapse(self, now_ns: int, permit: Permit) -> None:
+        """A lease that ends under a motion ends the motion, even if the motor process never sees the gap."""
+        interrupted = permit.state in MOVING and permit.motion_id == self.motion_id
+        if interrupted and self.phase is not Phase.IDLE and self.fault is None:
+            late_ms = (now_ns - permit.lease_until_ns) * 1e-6
+            self.fault = (FaultCode.LEASE_LOST, f"the lease ended {late_ms:.1f} ms ago")
 
     def _drop(self) -> None:
         self.phase = Phase.IDLE
@@ -156,10 +164,12 @@ class Planner:
         self.trace, self.t_spliced_ns = first.trace, now_ns
         self.chunks += 1
         self.phase = Phase.RAMP
+        self._ramping[:] = True
 
     def _end(self, code: FaultCode, text: str) -> None:
         self.fault = (code, text)
         self.phase = Phase.DONE
+        self._move = None
 
     def _start(self, now_ns: int) -> tuple[int, int, State] | None:
         """Begin, end and first state of the next piece; None when the last one has run out meanwhile."""
@@ -205,8 +215,21 @@ class Planner:
             self._end(FaultCode.PLAN_ENDED, f"all {steps} actions of chunk {self.chunk_id} are used up")
             return Step(None, start.q, False, stalled=True)
         q, qd = self._timeline.at(t1_ns)
-        bounds = self._settings.ramp if self.phase is Phase.RAMP else self._settings.follow
+        bounds = self._bounds(Piece(t0_ns, t1_ns, start.q, start.qd, q, qd))
         self._piece, limited = shape(start, t0_ns, t1_ns, q, qd, self._settings.limits, bounds)
-        if self.phase is Phase.RAMP and not limited:
-            self.phase = Phase.FOLLOW
         return Step(self._piece, q, limited, stalled=False)
+
+    def _bounds(self, wanted: Piece) -> Bounds:
+        """A joint keeps to the ramp's bounds until it could follow, and then never falls back to them."""
+        follow, ramp = self._settings.follow, self._settings.ramp
+        if self.phase is Phase.RAMP:
+            self._ramping &= ~fits(wanted, follow)
+            if not self._ramping.any():
+                self.phase = Phase.FOLLOW
+        if self.phase is Phase.FOLLOW:
+            return follow
+        return Bounds(
+            np.where(self._ramping, ramp.velocity, follow.velocity),
+            np.where(self._ramping, ramp.acceleration, follow.acceleration),
+            np.where(self._ramping, ramp.jerk, follow.jerk),
+        )

@@ -66,6 +66,11 @@ class Recording:
         return int(self.meta["motion_id"])
 
     @property
+    def is_run(self) -> bool:
+        """A motion that followed the policy, not one to the home pose."""
+        return bool(self.meta["kind"] == "run")
+
+    @property
     def config(self) -> Config:
         """The configuration that the daemon ran with."""
         return Config.model_validate_json(json.dumps(self.meta["config"]))

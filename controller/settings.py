@@ -1,4 +1,4 @@
-"""From the configuration file's seven values of one arm to the vectors that planner and follower work with."""
+"""From the configuration file's seven values of one arm to the vectors that planner and follower work with. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from controller.config import Config, MoveLimits, both_arms
 from controller.follower import Gate
 from controller.moves import Bounds
 from controller.planner import Settings
-from controller.shaper import Range
+from controller.shaper import SHAPED, Range
 
 VELOCITY_SLACK = 1.05
 ACCELERATION_SLACK = 2.0
@@ -27,7 +27,7 @@ def planner_settings(config: Config) -> Settings:
     return Settings(
         limits=_range(config),
         follow=Bounds(
-            both_arms(limits.velocity), both_arms(limits.acceleration), both_arms(limits.brake.jerk)
+            both_arms(limits.velocity), both_arms(limits.acceleration) / SHAPED, both_arms(limits.brake.jerk)
         ),
         ramp=_bounds(config.control.ramp),
         homing=_bounds(homing),
@@ -36,6 +36,7 @@ def planner_settings(config: Config) -> Settings:
         home_tolerance=both_arms(homing.tolerance),
         home_settle_s=homing.settle_s,
         blend_s=config.control.blend_s,
+        piece_ns=round(1e9 * config.control.command_s),
     )
 
 
@@ -47,4 +48,5 @@ def gate(config: Config) -> Gate:
         acceleration=ACCELERATION_SLACK * both_arms(limits.acceleration),
         tracking=both_arms(limits.tracking),
         brake=_bounds(limits.brake),
+        stall_ns=round(1e9 * config.control.command_s),
     )

@@ -1,18 +1,28 @@
 """Makes a wanted motion fit the limits without touching motion that already fits. Pure; used by control.
 
-A step that keeps within velocity and acceleration passes through exactly. A joint that would break a limit
-instead runs after the wanted state as fast as the limits allow, jerk-limited, and so rejoins it.
+A step that keeps within position, velocity and acceleration passes through exactly. A joint that would break
+a limit instead runs after the wanted state as fast as the limits allow, jerk-limited, and so rejoins it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controller.hermite import Piece, State
 from controller.moves import Bounds, catch_up
 from controller.robots.base import Vector
+
+SHAPED = 1.5
+"""A shaped piece may have this many times the acceleration: a cubic needs it to go from full acceleration to
+full deceleration within its length, and a joint on its way out of its range to turn in time."""
+
+REACTION_S = 0.02
+"""Time a joint needs to turn its acceleration around before it slows down."""
+
+Joints = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +33,74 @@ class Range:
     upper: Vector
 
 
+def fits(piece: Piece, bounds: Bounds) -> Joints:
+    """Which joints keep within velocity and acceleration all along the piece."""
+    velocity, acceleration = piece.peaks()
+    return (velocity <= bounds.velocity) & (acceleration <= bounds.acceleration)
+
+
 def shape(
     start: State, t0_ns: int, t1_ns: int, q: Vector, qd: Vector, limits: Range, bounds: Bounds
 ) -> tuple[Piece, bool]:
     """The piece from `start` at t0_ns towards (q, qd) at t1_ns, and whether a limit shaped it.
 
-    The end never lies outside `limits`, nor does it move outwards faster than it could still be stopped.
+    From a start inside `limits` the piece stays inside, and its end does not move outwards faster than it
+    could still be stopped.
     """
     inside = np.clip(q, limits.lower, limits.upper)
-    room_up = np.sqrt(2.0 * bounds.acceleration * np.maximum(limits.upper - inside, 0.0))
-    room_down = np.sqrt(2.0 * bounds.acceleration * np.maximum(inside - limits.lower, 0.0))
-    wanted = np.clip(qd, -room_down, room_up)
+    wanted = _stoppable(inside, qd, limits, bounds)
     piece = Piece(t0_ns, t1_ns, start.q, start.qd, inside, wanted)
-    velocity, acceleration = piece.peaks()
-    fits = (velocity <= bounds.velocity) & (acceleration <= bounds.acceleration)
-    if fits.all():
-        return piece, bool((inside != q).any())
-    end = catch_up(start, inside, wanted, bounds).at(piece.dt_s)
-    end_q = np.clip(np.where(fits, inside, end.q), limits.lower, limits.upper)
-    return Piece(t0_ns, t1_ns, start.q, start.qd, end_q, np.where(fits, wanted, end.qd)), True
+    free = fits(piece, bounds)
+    if not free.all():
+        end = catch_up(start, inside, wanted, bounds).at(piece.dt_s)
+        q1 = np.clip(end.q, limits.lower, limits.upper)
+        caught = _reachable(replace(piece, q1=q1, qd1=_stoppable(q1, end.qd, limits, bounds)), bounds)
+        piece = replace(piece, q1=np.where(free, inside, caught.q1), qd1=np.where(free, wanted, caught.qd1))
+    low, high = piece.span()
+    leaves = (low < limits.lower) | (high > limits.upper)
+    if leaves.any():
+        kept = _reachable(_kept_inside(piece, limits, bounds), bounds)
+        piece = replace(piece, q1=np.where(leaves, kept.q1, piece.q1), qd1=np.where(leaves, kept.qd1, piece.qd1))
+    return piece, bool((piece.q1 != q).any() or (piece.qd1 != qd).any())
+
+
+def _stoppable(q: Vector, qd: Vector, limits: Range, bounds: Bounds) -> Vector:
+    """qd, but not so fast outwards that a joint at q could not be stopped inside."""
+    a, lost = bounds.acceleration, bounds.acceleration * REACTION_S
+    room_up, room_down = np.maximum(limits.upper - q, 0.0), np.maximum(q - limits.lower, 0.0)
+    up, down = np.sqrt(lost * lost + 2.0 * a * room_up) - lost, np.sqrt(lost * lost + 2.0 * a * room_down) - lost
+    return np.clip(qd, -down, up)
+
+
+def _reachable(piece: Piece, bounds: Bounds) -> Piece:
+    """The piece with the nearest end that takes no more than the velocity and SHAPED times the acceleration."""
+    h, a = piece.dt_s, SHAPED * bounds.acceleration
+    change = np.clip(piece.qd1 - piece.qd0, -a * h, a * h)
+    total = 2.0 * piece.qd0 + change
+    # acceleration is largest at an end; velocity is below the largest of the three points of its own hull
+    by_acceleration, by_velocity = h * (a * h - np.abs(change)) / 6.0, h * bounds.velocity / 3.0
+    low = np.maximum(h * total / 2.0 - by_acceleration, h * total / 3.0 - by_velocity)
+    high = np.minimum(h * total / 2.0 + by_acceleration, h * total / 3.0 + by_velocity)
+    delta = np.maximum(low, np.minimum(high, piece.q1 - piece.q0))
+    return replace(piece, q1=piece.q0 + delta, qd1=piece.qd0 + change)
+
+
+def _kept_inside(piece: Piece, limits: Range, bounds: Bounds) -> Piece:
+    """The piece with an end that keeps all of it inside.
+
+    A cubic lies within the hull of its Bezier points q0, q0 + h qd0 / 3, q1 - h qd1 / 3, q1. The third and
+    fourth are free; where the second lies outside already, the joint brakes with a constant deceleration that
+    turns it at the limit.
+    """
+    h, q0, qd0 = piece.dt_s, piece.q0, piece.qd0
+    q1 = np.clip(piece.q1, limits.lower, limits.upper)
+    qd1 = _stoppable(q1, piece.qd1, limits, bounds)
+    qd1 = np.clip(qd1, 3.0 * (q1 - limits.upper) / h, 3.0 * (q1 - limits.lower) / h)
+    room = np.maximum(np.where(qd0 > 0.0, limits.upper - q0, q0 - limits.lower), 1e-9)
+    turns = np.abs(qd0) * h > 3.0 * room
+    deceleration = np.copysign(np.minimum(qd0 * qd0 / (2.0 * room), SHAPED * bounds.acceleration), qd0)
+    return replace(
+        piece,
+        q1=np.where(turns, q0 + h * (qd0 - 0.5 * h * deceleration), q1),
+        qd1=np.where(turns, qd0 - h * deceleration, qd1),
+    )

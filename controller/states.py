@@ -56,12 +56,14 @@ class Facts:
 
 
 def _may_home(facts: Facts, _homed: bool) -> str:
+    """motor and control alive; the arms at rest"""
     if facts.robot_missing:
         return facts.robot_missing
     return "" if facts.at_rest else "the arms are still braking"
 
 
 def _may_run(facts: Facts, homed: bool) -> str:
+    """what `home` needs; homed; the policy server connected; every camera it wants alive at its rate"""
     if reason := _may_home(facts, homed):
         return reason
     if not homed:
@@ -70,6 +72,7 @@ def _may_run(facts: Facts, homed: bool) -> str:
 
 
 def _may_reset(facts: Facts, _homed: bool) -> str:
+    """the processes that the fault names alive; the arms at rest"""
     return facts.reset_missing or ("" if facts.at_rest else "the arms are still braking")
 
 
@@ -145,8 +148,7 @@ class StateMachine:
         return lambda event: not guard(event.kwargs["facts"], self.homed)
 
     def _changed(self, event: EventData) -> None:
-        transition: Any = event.transition
-        assert transition is not None
+        transition: Any = event.transition  # never None after a change of state
         trigger = Trigger(event.event.name)
         before, after = State[transition.source], State[transition.dest]
         if trigger is Trigger.ARRIVED:

@@ -24,6 +24,7 @@ from controller.ticker import percentile_us
 if TYPE_CHECKING:
     from controller.supervisor import Supervisor
 
+VERSION = version("pi0-controller")
 FRESH_RATE = 0.7
 """A camera is at rate when it delivers at least this part of the rate it is set to."""
 
@@ -57,7 +58,7 @@ def _processes(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
         age_s = running.beat_age_s(now_ns)
         rows[name] = {
             "pid": running.pid,
-            "alive": running.healthy(now_ns),
+            "alive": running.healthy if running.has_beaten else None,
             "beat_age_ms": None if age_s is None else _number(1e3 * age_s, 1),
             "restarts": running.restarts,
             **daemon.usage.by_pid.get(running.pid or 0, unknown),
@@ -106,7 +107,7 @@ def _cameras(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
         record = daemon.newest_frames[name]
         known = daemon.frame_readers[name].newest(record, fields=("t_arrival_ns",))
         rows[name] = {
-            "alive": running.healthy(now_ns),
+            "alive": running.healthy,
             "at_rate": bool(status["measured_hz"] >= FRESH_RATE * status["rate_hz"] > 0),
             "rate_hz": _number(status["rate_hz"]),
             "measured_hz": _number(status["measured_hz"]),
@@ -192,7 +193,7 @@ def status_of(daemon: Supervisor) -> dict[str, Any]:
         "recorder": lambda: _recorder(daemon),
     }
     return {
-        "version": version("pi0-controller"),
+        "version": VERSION,
         "pid": os.getpid(),
         "uptime_s": round((now_ns - daemon.started_ns) * 1e-9, 1),
         "config": daemon.config_path,

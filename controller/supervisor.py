@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from typing import Any
 
@@ -30,7 +31,7 @@ from controller.usage import Usage
 
 RENEW_S = 0.01
 REST_TIMEOUT_S = 3.0
-END_TIMEOUT_S = 3.0
+END_TIMEOUT_S = 8.0
 PARK_TIMEOUT_S = 30.0
 RESET_TIMEOUT_S = 1.0
 
@@ -103,9 +104,11 @@ class Supervisor:
         self._require(Trigger.RESET)
         self._permit["reset_count"] += 1
         self._write_permit()
-        async with asyncio.timeout(RESET_TIMEOUT_S):
-            while not all(self._has_reset(name) for name in ("motor", "control", "link")):
-                await asyncio.sleep(RENEW_S)
+        deadline_ns = time.monotonic_ns() + round(RESET_TIMEOUT_S * 1e9)
+        while waiting := [name for name in ("motor", "control", "link") if self._must_reset(name)]:
+            if time.monotonic_ns() > deadline_ns:
+                raise TimeoutError(f"no reset within {RESET_TIMEOUT_S:g} s by {', '.join(waiting)}; see its log")
+            await asyncio.sleep(RENEW_S)
         self.machine.fire(Trigger.RESET, self.facts())
 
     async def shutdown(self) -> None:
@@ -146,8 +149,7 @@ class Supervisor:
         return self.machine.allowed(self.facts())
 
     def _unhealthy(self, *names: str) -> str:
-        now_ns = time.monotonic_ns()
-        missing = [name for name in names if not self.children[name].healthy(now_ns)]
+        missing = [name for name in names if not self.children[name].healthy]
         return f"not ready: {', '.join(missing)}" if missing else ""
 
     def _at_rest(self) -> bool:
@@ -230,6 +232,10 @@ class Supervisor:
     def _has_reset(self, name: str) -> bool:
         return bool(self.children[name].status["reset_count"] == self._permit["reset_count"])
 
+    def _must_reset(self, name: str) -> bool:
+        """A child that is being started again has nothing to forget."""
+        return self.children[name].healthy and not self._has_reset(name)
+
     # ---- motion ------------------------------------------------------------------------------------------
 
     def _begin_motion(self) -> None:
@@ -242,7 +248,7 @@ class Supervisor:
         link = self.children["link"].status
         deadline_ns = time.monotonic_ns() + round(1e9 * self.config.policy.first_answer_timeout_s)
         while int(link["first_chunk_motion_id"]) != motion_id:
-            if self.preparing is None:
+            if self.preparing is None or self.machine.state is not State.IDLE:
                 raise Refused("stopped while waiting for the first actions", self.allowed())
             if link["fault"] and int(link["fault_motion_id"]) == motion_id:
                 raise Refused(layout.text(link["fault_text"]), self.allowed())
@@ -317,8 +323,12 @@ class Supervisor:
             self.owned.close()
 
     async def _renew(self) -> None:
+        late_ns = round(0.5e9 * self.config.daemon.lease_s)
         while True:
+            gap_ns = time.monotonic_ns() - int(self._permit["t_ns"])
             self._write_permit()
+            if gap_ns > late_ns:
+                log.warning("lease renewed late: %.0f ms after the last time", gap_ns * 1e-6)
             self._look()
             await asyncio.sleep(RENEW_S)
 
@@ -332,7 +342,8 @@ class Supervisor:
         self._reported_faults()
         control = self.children["control"].status
         arrived = int(control["phase"]) == Phase.DONE and int(control["phase_motion_id"]) == self.motion_id
-        if self.machine.state is State.HOMING and arrived and not control["fault"]:
+        failed = control["fault"] and int(control["fault_motion_id"]) == self.motion_id
+        if self.machine.state is State.HOMING and arrived and not failed:
             self.machine.fire(Trigger.ARRIVED, self.facts())
         self._attention.set()
 
@@ -340,7 +351,7 @@ class Supervisor:
         while True:
             self.latencies.drain()
             pids = [running.pid for running in self.children.all.values() if running.pid is not None]
-            self.usage.sample(pids)
+            self.usage.sample([os.getpid(), *pids])
             await asyncio.sleep(1.0)
 
     async def _rest_and_park(self) -> None:

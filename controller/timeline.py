@@ -1,8 +1,9 @@
 """Action chunks as pieces of a timeline: action k belongs at t0 + k / rate. Pure; used by control.
 
 A timeline never changes: splicing a new chunk gives a new one, so nothing half-edited can be sampled.
-Between actions a cubic Hermite with central-difference velocities is followed; from one chunk to the
-next the two are cross-faded over a window that starts at the splice.
+Between actions a cubic Hermite with central-difference velocities is followed, from rest at the first
+action to rest at the last; from one chunk to the next the two are cross-faded over a window that starts at
+the splice. So position and velocity are continuous everywhere.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class Chunk:
         k = int(x)
         s = x - k
         q0, q1 = actions[k], actions[k + 1]
-        before, after = actions[max(k - 1, 0)], actions[min(k + 2, last)]
-        m0 = (q1 - before) / (1.0 if k == 0 else 2.0)  # tangents, per action step
-        m1 = (after - q0) / (1.0 if k + 1 == last else 2.0)
+        # tangents, per action step
+        m0 = 0.5 * (q1 - actions[k - 1]) if k > 0 else np.zeros_like(q0)
+        m1 = 0.5 * (actions[k + 2] - q0) if k + 1 < last else np.zeros_like(q0)
         delta = q1 - q0
         a = 3.0 * delta - 2.0 * m0 - m1
         b = m0 + m1 - 2.0 * delta
@@ -73,9 +74,14 @@ class Timeline:
         """The timeline that follows `chunk` from t_ns on; None when all of the chunk is already past."""
         if chunk.end_ns <= t_ns:
             return None
-        fading = t_ns < self.t_splice_ns + self.blend_ns
-        previous = self if fading else replace(self, previous=None)
-        return Timeline(chunk, previous, t_ns, self.blend_ns)
+        return Timeline(chunk, self.unfaded(t_ns), t_ns, self.blend_ns)
+
+    def unfaded(self, t_ns: int) -> Timeline:
+        """Without what has faded out by t_ns, so that a run of any length keeps a chunk or two."""
+        if self.previous is None:
+            return self
+        faded = t_ns >= self.t_splice_ns + self.blend_ns
+        return replace(self, previous=None if faded else self.previous.unfaded(t_ns))
 
     def at(self, t_ns: int) -> tuple[Vector, Vector]:
         """Position (rad, m) and velocity at t_ns."""
@@ -83,7 +89,9 @@ class Timeline:
         elapsed_ns = t_ns - self.t_splice_ns
         if self.previous is None or elapsed_ns >= self.blend_ns:
             return q, qd
-        x = max(elapsed_ns, 0) / self.blend_ns
+        if elapsed_ns <= 0:
+            return self.previous.at(t_ns)
+        x = elapsed_ns / self.blend_ns
         w, dw = x * x * (3.0 - 2.0 * x), 6.0 * x * (1.0 - x) / (self.blend_ns * 1e-9)
         q_old, qd_old = self.previous.at(t_ns)
         return q_old + w * (q - q_old), qd_old + w * (qd - qd_old) + dw * (q - q_old)

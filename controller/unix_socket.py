@@ -82,9 +82,12 @@ def _user_name(uid: int) -> str:
 
 
 class Claim:
-    """The one right to serve `path`: a lock file for life and a bound socket that is not yet listening."""
+    """The one right to serve `path`: a lock file for life and a bound socket that is not yet listening.
 
-    def __init__(self, path: Path, *, group: str | None, mode: int) -> None:
+    Take it before touching anything that a second daemon must not touch.
+    """
+
+    def __init__(self, path: Path, *, group: str | None = None, mode: int = 0o660) -> None:
         """Raises SocketInUse when a daemon lives there, SocketError when the path cannot be used."""
         size_b = len(os.fsencode(path))
         if size_b > MAX_PATH_B:

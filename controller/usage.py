@@ -28,4 +28,4 @@ class Usage:
             fresh[pid] = {"cpu_percent": round(cpu, 1), "rss_mb": round(rss_b / 1e6, 1)}
         self.by_pid = fresh
         steal = getattr(psutil.cpu_times_percent(), "steal", 0.0)
-        self.host = {"steal_percent": steal, "load": [round(value, 2) for value in os.getloadavg()]}
+        self.host = {"steal_percent": steal, "load": round(os.getloadavg()[0], 2)}

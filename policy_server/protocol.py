@@ -23,6 +23,9 @@ REQUEST_ID = "request_id"
 ENVIRONMENT_STATE = "environment_state"
 """Extension and key: an observation may carry the simulated scene's state, for policies that want it."""
 
+OBSERVATION_AGE = "observation_age_s"
+"""Extension and key: seconds from the reading of `state` to the sending, for policies that keep time."""
+
 _DTYPE = re.compile(r"[<>|][biufSU]\d{1,8}")
 _MAX_CODE = {"b": 0x01, "U": 0x10FFFF}
 """Largest code per element for the kinds in which numpy itself misbehaves on a larger one."""

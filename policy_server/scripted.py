@@ -4,14 +4,16 @@ Runs in the policy server. One arm takes the lighter and drops it into the cup, 
 is a path that begins and ends at rest; a phase ends on what is seen, never on time alone, and a failure of any kind
 leads through RETREAT to a new attempt.
 
-A session keeps its own place on the path, by its own clock, so that all its chunks are pieces of one motion however
-late they arrive. A new path begins LEAD_S after the observation that allowed it: by then its chunk has arrived.
+A session keeps its own place on the path, by its own clock and the age of each observation, so that all its chunks are
+pieces of one motion however late they arrive. A new path begins a little after the observation that allowed it: by
+then its chunk has arrived.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Any
@@ -23,7 +25,7 @@ from policy_server import tabletop
 from policy_server.kinematics import Pose, UnreachableError
 from policy_server.paths import Path
 from policy_server.policy import Observation, ObservationError, Policy, Session
-from policy_server.protocol import ENVIRONMENT_STATE, REQUEST_ID, ServerInfo
+from policy_server.protocol import ENVIRONMENT_STATE, OBSERVATION_AGE, ServerInfo
 from policy_server.tabletop import OPEN_M, READY_M, SQUEEZE_CUP_M, STAGED, Scene
 
 Vector = NDArray[np.float64]
@@ -33,7 +35,12 @@ ACTION_RATE_HZ = 50.0
 HORIZON = 50
 N_JOINTS = 14
 
-LEAD_S = 0.2
+LEAD_S = (0.1, 0.6)
+"""Bounds of the time between an observation and the beginning of a path that it allowed."""
+
+ROUND_TRIPS = 20
+"""The longest of so many recent delays tells how late after its observation an answer may arrive."""
+
 LAG_S = 0.03
 """How far the arms trail the path; it only has to be right within what STRAY_RAD allows."""
 
@@ -46,6 +53,9 @@ GAP_S = 1.0
 
 PATIENCE_S = 2.0
 """How long a phase's end may be awaited after its path has ended."""
+
+OLDEST_S = 60.0
+"""An observation said to be older than this is a client's mistake."""
 
 HELD_M = 0.004
 """A gripper that stays open wider than this has something between its fingers."""
@@ -76,7 +86,7 @@ class ScriptedPolicy(Policy):
             action_rate_hz=ACTION_RATE_HZ,
             action_horizon=HORIZON,
             action_dim=N_JOINTS,
-            extensions=frozenset({REQUEST_ID, ENVIRONMENT_STATE}),
+            extensions=frozenset({ENVIRONMENT_STATE, OBSERVATION_AGE}),
         )
         self._seed = seed
         self._clock = clock
@@ -92,6 +102,7 @@ class ScriptedSession(Session):
         self._random = random
         self._clock = clock
         self._seen_s = -math.inf
+        self._delays_s: deque[float] = deque(maxlen=ROUND_TRIPS)
         self._t_s = 0.0
         self._path = Path([np.zeros(7)], [np.zeros(7)])
         self._picker = "left"
@@ -102,8 +113,11 @@ class ScriptedSession(Session):
 
     def infer(self, observation: Observation) -> dict[str, Any]:
         scene = read_scene(observation)
-        now_s = self._clock()
-        silent_s, self._seen_s = now_s - self._seen_s, now_s
+        age_s = read_age_s(observation)
+        seen_s = self._clock() - age_s
+        silent_s, self._seen_s = seen_s - self._seen_s, seen_s
+        if silent_s <= GAP_S:
+            self._delays_s.append(silent_s + age_s)  # a client asks again once it has its answer
         if silent_s > GAP_S or not self._find_place(self._t_s + silent_s, scene.q):
             self._start_over(scene)
         else:
@@ -168,28 +182,27 @@ class ScriptedSession(Session):
         return Phase.REST if scene.in_cup() else Phase.REACH
 
     def _begin(self, phase: Phase, scene: Scene) -> None:
-        self.phase = phase
-        self._t_s = -LEAD_S
+        """Plan a phase from where the last path ends. Raises ObservationError; the arms then stay on the old one."""
         if phase is Phase.REACH:
             self._picker = tabletop.nearer_side(scene.lighter.position)
             self._aim = scene.lighter.position
             self._attempt += 1
         here = {"left": self._path.end[:7], "right": self._path.end[7:]}
         try:
-            ways = {
-                side: self._way(phase, side, side == self._picker, here[side], scene) for side in tabletop.SIDES
-            }
+            ways = {side: self._way(phase, side, side == self._picker, here[side], scene) for side in tabletop.SIDES}
         except UnreachableError as error:
             raise ObservationError(
                 f"lighter at {np.round(scene.lighter.position, 3).tolist()} or cup at "
                 f"{np.round(scene.cup.position, 3).tolist()} is out of reach: {error}; lay the scene out anew"
             ) from error
         self._path = Path(ways["left"], ways["right"])
+        self._t_s = -float(np.clip(max(self._delays_s, default=0.2) + 0.05, *LEAD_S))
+        self.phase = phase
 
     def _way(self, phase: Phase, side: str, picks: bool, here: Vector, scene: Scene) -> list[Vector]:
         """One arm's via points in a phase."""
         if phase is Phase.RETREAT:
-            return [*tabletop.back_off(here, 0.09), np.append(STAGED, READY_M)]
+            return [*tabletop.back_off(here, 0.09, level=not picks), np.append(STAGED, OPEN_M)]
         if phase is Phase.REST:
             return [here]
         if not picks:
@@ -198,7 +211,9 @@ class ScriptedSession(Session):
             along_m = 0.0 if self._attempt == 1 else self._random.uniform(-0.008, 0.008)
             tool, roll = tabletop.grip_lighter(side, scene, along_m)
             down = math.pi / 2
-            return tabletop.way(side, here, [(tool + (0, 0, 0.09), down, roll, READY_M), (tool, down, roll, READY_M)])
+            return tabletop.way(
+                side, here, [(tabletop.above(tool, 0.09), down, roll, READY_M), (tool, down, roll, READY_M)]
+            )
         if phase is Phase.GRASP:
             return [here, np.append(here[:6], 0.0)]
         if phase is Phase.LIFT:
@@ -213,7 +228,7 @@ class ScriptedSession(Session):
             return [here, np.append(here[:6], SQUEEZE_CUP_M)]
         if phase is not Phase.REACH:
             return [here]
-        middle = scene.cup.position + (0.0, 0.0, 0.05)
+        middle = tabletop.above(scene.cup.position, 0.05)
         away = 0.11 * tabletop.outward(side, middle)
         pitch = math.radians(25)
         return tabletop.way(side, here, [(middle - away, pitch, 0.0, OPEN_M), (middle, pitch, 0.0, OPEN_M)])
@@ -221,22 +236,28 @@ class ScriptedSession(Session):
     def _carry(self, side: str, here: Vector, scene: Scene) -> list[Vector]:
         """From beside the cup to over it, the hand tilted up so that the lighter hangs upright, and down."""
         pitch = math.radians(20)
-        rim = scene.cup.position + (0.0, 0.0, tabletop.CUP_HEIGHT_M)
+        rim = tabletop.above(scene.cup.position, tabletop.CUP_HEIGHT_M)
         away = tabletop.outward(side, rim)
         # The lighter's lower end hangs back towards the arm; the hand goes as much further.
         spot = rim + 0.010 * away
-        high = spot + (0.0, 0.0, 0.085)
+        high = tabletop.above(spot, 0.085)
         stops = [(high - 0.10 * away, pitch, 0.0, 0.0), (high, pitch, 0.0, 0.0)]
-        return tabletop.way(side, here, [*stops, (spot + (0.0, 0.0, 0.022), pitch, 0.0, 0.0)])
+        return tabletop.way(side, here, [*stops, (tabletop.above(spot, 0.022), pitch, 0.0, 0.0)])
 
 
 def read_scene(observation: Mapping[str, Any]) -> Scene:
     """What an observation shows. Raises ObservationError naming the key, its value and what to send."""
     q = _numbers(observation, "state", N_JOINTS, "the joint positions")
-    environment = _numbers(
-        observation, ENVIRONMENT_STATE, 14, "the poses (x, y, z, qw, qx, qy, qz) of lighter and cup"
-    )
+    environment = _numbers(observation, ENVIRONMENT_STATE, 14, "the poses (x, y, z, qw, qx, qy, qz) of lighter and cup")
     return Scene(q, _pose(environment[:7], "lighter"), _pose(environment[7:], "cup"))
+
+
+def read_age_s(observation: Mapping[str, Any]) -> float:
+    """Age of the observation when it was sent, 0 if it does not say. Raises ObservationError."""
+    age_s = observation.get(OBSERVATION_AGE, 0.0)
+    if not isinstance(age_s, float) or not 0.0 <= age_s <= OLDEST_S:
+        raise ObservationError(f"{OBSERVATION_AGE!r} is {age_s!r}, send seconds from 0 to {OLDEST_S:g}")
+    return age_s
 
 
 def _numbers(observation: Mapping[str, Any], key: str, size: int, meaning: str) -> Vector:

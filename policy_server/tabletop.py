@@ -28,7 +28,7 @@ CUP_INNER_RADIUS_M = 0.031
 LIGHTER_HALF_LENGTH_M = 0.040
 FINGER_BEYOND_TOOL_M = 0.010
 
-OPEN_M = 0.038
+OPEN_M = 0.039
 READY_M = 0.030
 SQUEEZE_CUP_M = 0.029
 """Gripper command that presses the cup's 34 mm radius with a few newtons."""
@@ -71,6 +71,12 @@ def to_world(side: str, position: Vector) -> Vector:
 def to_base(side: str, position: Vector) -> Vector:
     """A point of the world in an arm's base frame."""
     point: Vector = rotation_about(_UP, -BASE_YAW[side]) @ (position - BASES[side])
+    return point
+
+
+def above(position: Vector, height_m: float) -> Vector:
+    """The point height_m higher."""
+    point: Vector = position + height_m * _UP
     return point
 
 
@@ -120,10 +126,16 @@ def outward(side: str, position: Vector) -> Vector:
     return away
 
 
-def back_off(start: Vector, distance_m: float) -> list[Vector]:
-    """Via points that open the gripper, wait, and draw the hand straight back, as far as the arm can."""
+def back_off(start: Vector, distance_m: float, level: bool) -> list[Vector]:
+    """Via points that open the gripper, wait, and draw the hand straight back, as far as the arm can.
+
+    level: back along the table, so that nothing between the fingers is raised; else the way the hand points.
+    """
     opened = np.append(start[:6], max(start[6], OPEN_M))
-    return [start, opened, opened, *_shift(opened, -distance_m * forward(start[:6]).rotation[:, 0])]
+    back = -forward(start[:6]).rotation[:, 0]
+    if level:
+        back[2] = 0.0
+    return [start, opened, opened, *_shift(opened, distance_m * back)]
 
 
 def lift(start: Vector, height_m: float) -> list[Vector]:

@@ -31,9 +31,7 @@ class Loop:
     contacts: set = field(default_factory=set)
 
     def __post_init__(self):
-        self.robot = SimRobot(
-            seed=self.seed, velocity_feedforward=self.velocity_feedforward, clock=lambda: self.t_ns
-        )
+        self.robot = SimRobot(seed=self.seed, velocity_feedforward=self.velocity_feedforward, clock=lambda: self.t_ns)
         self.robot.connect()
         self.session = ScriptedPolicy(seed=self.seed, clock=lambda: self.t_ns / 1e9).new_session()
         self.chunk = self.old = self.coming = None
@@ -93,8 +91,14 @@ class Loop:
         low = int(step)
         return actions[low] + (step - low) * (actions[low + 1] - actions[low])
 
+    def move_lighter(self, pose):
+        """Somebody's hand: the lighter lies elsewhere from now on."""
+        places = self.robot._kit.environment_qpos[:7]  # noqa: SLF001
+        self.robot._data.qpos[places] = pose  # noqa: SLF001
+        self.robot._data.qvel[-12:-6] = 0.0  # noqa: SLF001
+
     def watch(self):
-        model, data = self.robot._model, self.robot._data
+        model, data = self.robot._model, self.robot._data  # noqa: SLF001
         for pair in data.contact.geom:
             names = sorted(model.body(model.geom_bodyid[geom]).name.split("_")[0] for geom in pair)
             self.contacts.add(tuple(names))

@@ -11,6 +11,7 @@ from typing import Any
 from controller.api import serve
 from controller.events import EventBus, Subscription
 from controller.refused import Refused
+from controller.unix_socket import Claim
 
 ARM = (*(f"joint_{i}" for i in range(6)), "left_carriage_joint")
 FAULT = {
@@ -162,7 +163,7 @@ class ServedOperations:
 
     def __enter__(self) -> ServedOperations:
         self._thread.start()
-        self._runner = self._wait(serve(self.operations, self.path, group=None, mode=0o660))
+        self._runner = self._wait(serve(self.operations, Claim(self.path)))
         return self
 
     def __exit__(self, *_: object) -> None:

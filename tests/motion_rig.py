@@ -1,11 +1,12 @@
 """Planner at 50 Hz and follower at 200 Hz wired together on a fake clock, with a plant that follows the commands."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from controller import config
-from controller.follower import Command, Follower
+from controller.follower import Command, Follower, Mode
 from controller.planner import Permit, Planner
 from controller.robots.base import N_JOINTS
 from controller.settings import gate, planner_settings
@@ -29,9 +30,24 @@ def still(q, n=50):
     return np.tile(np.asarray(q, dtype=np.float64), (n, 1))
 
 
+class Row(NamedTuple):
+    """What the motor process handed to the driver at one tick, and whether it was permitted to move."""
+
+    t_ns: int
+    mode: Mode
+    q: np.ndarray
+    qd: np.ndarray
+    moving: bool
+    motion_id: int
+
+
 @dataclass
 class Rig:
-    """`log` has one row per motor tick: t_ns, mode, command, velocity, measurement."""
+    """`log` has one Row per motor tick, `steps` what control decided and when.
+
+    A stalled loop does not run before its stall is over; control's segments can be seen delivery_ms after they were
+    made; the lease is renewed while `renewing`.
+    """
 
     q_start: np.ndarray = field(default_factory=HOME.copy)
     lag_s: float = 0.0
@@ -49,7 +65,6 @@ class Rig:
         self.command = None
         self.numbers = 0
         self.sent = []
-        """(visible_ns, command): what control wrote and when the motor process can see it."""
         self.steps = []
         self.log = []
         self.renewing = True
@@ -71,7 +86,7 @@ class Rig:
     def receive(self, actions, age_ms=0, rate_hz=50.0, motion_id=None, chunk_id=2):
         """A chunk made from an observation age_ms ago wakes control, as the chunk's wake-up does."""
         given = chunk(actions, self.t_ns - age_ms * MS, rate_hz, chunk_id)
-        self.planner.receive(self.t_ns, motion_id or self.motion_id, given, "next")
+        self.planner.receive(self.t_ns, self.motion_id if motion_id is None else motion_id, given, "next")
         if self.t_ns >= self.control_stalled_ns:
             self.control()
 
@@ -105,26 +120,28 @@ class Rig:
         self.follower.step(self.t_ns, self.permit(), self.command, self.q_measured.copy())
         share = 1.0 if self.lag_s == 0.0 else MOTOR_MS * 1e-3 / self.lag_s
         self.q_measured += min(share, 1.0) * (self.follower.q - self.q_measured)
-        mode = self.follower.mode
-        self.log.append((self.t_ns, mode, self.follower.q.copy(), self.follower.qd.copy(), self.q_measured.copy()))
+        follower, moving = self.follower, self.permit().moving(self.t_ns)
+        self.log.append(
+            Row(self.t_ns, follower.mode, follower.q.copy(), follower.qd.copy(), moving, follower.motion_id)
+        )
 
     # ---- what the tests look at --------------------------------------------------------------------------
 
     @property
     def t_s(self):
-        return np.array([row[0] for row in self.log]) * 1e-9
+        return np.array([row.t_ns for row in self.log]) * 1e-9
 
     @property
     def q(self):
-        return np.array([row[2] for row in self.log])
+        return np.array([row.q for row in self.log])
 
     @property
     def qd(self):
-        return np.array([row[3] for row in self.log])
+        return np.array([row.qd for row in self.log])
 
     @property
     def modes(self):
-        return [row[1] for row in self.log]
+        return [row.mode for row in self.log]
 
     @property
     def targets(self):

@@ -23,7 +23,7 @@ import pytest
 from fake_operations import FAULT, ServedOperations, full_status
 
 from controller import unix_socket
-from controller.api import MAX_PROMPT_B, serve
+from controller.api import MAX_PROMPT_B
 from controller.events import EventBus
 from controller.paths import default_socket
 from controller.refused import Refused
@@ -313,7 +313,7 @@ def test_socket_and_lock_vanish_with_the_daemon(directory: Path) -> None:
 
 def test_second_daemon_is_refused_and_harms_nothing(daemon: ServedOperations) -> None:
     with pytest.raises(SocketInUse, match=rf"in use by the daemon with pid {os.getpid()}") as caught:
-        asyncio.run(serve(daemon.operations, daemon.path, group=None, mode=0o660))
+        Claim(daemon.path)
     assert caught.value.pid == os.getpid()
     assert raw(daemon.path, "GET", "/status")[0] == 200
 

@@ -28,3 +28,12 @@ def test_the_plot_of_a_run_is_written_and_shows_something(tmp_path):
 def test_a_run_that_never_ticked_can_still_be_drawn(tmp_path):
     draw(recording(tmp_path / "a", joints=joints()), "a test", tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_a_command_beyond_a_limit_is_marked(tmp_path):
+    rows = joints()
+    draw(recording(tmp_path / "a", joints=rows), "a test", tmp_path / "good.png")
+    rows["q_command"][200:, 0] += 0.02
+    draw(recording(tmp_path / "b", joints=rows), "a test", tmp_path / "bad.png")
+    red = [(picture(tmp_path / f"{name}.png") == (224, 0, 0)).all(axis=2).sum() for name in ("good", "bad")]
+    assert red[1] > red[0]

@@ -41,9 +41,7 @@ def pose(built, data, arm, gripper=0.0):
     ],
 )
 @pytest.mark.parametrize("side", kit.SIDES)
-def test_forward_kinematics_and_gravity_match_the_published_values(
-    built, data, side, arm, tool, approach, gravity
-):
+def test_forward_kinematics_and_gravity_match_the_published_values(built, data, side, arm, tool, approach, gravity):
     pose(built, data, arm)
     base = data.body(f"{side}_base_link")
     to_base = base.xmat.reshape(3, 3).T

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-RATES_HZ = (30.0, 20.0, 15.0, 10.0, 7.5, 5.0)
+RATES_HZ = (30.0, 20.0, 15.0, 10.0)
 """What a camera steps down through when the machine cannot keep up."""
 
 
@@ -62,16 +62,20 @@ class Pacer:
 
 
 class Governor:
-    """The highest rate at which making a picture fits into its period. Pure.
+    """The highest rate at which making a picture takes no more than its SHARE of the period. Pure.
 
-    Lowers after a second in which every other picture was late; raises after a while in which the next higher
-    rate would have been kept easily. Each fall right after a rise doubles that while, so the rate does not swing.
+    Several cameras draw on the same few cores, and those that drive the arms need some of them, too. Lowers after a
+    second in which every other picture took longer; raises after a while in which the next higher rate would have
+    been kept easily. Each fall right after a rise doubles that while, so the rate does not swing.
     """
 
     PATIENCE_S = 5.0
     MAX_PATIENCE_S = 80.0
+    SHARE = 0.4
+    """Part of a period that a picture may take."""
+
     EASY = 0.7
-    """Part of the higher rate's period that a picture may take for a rise."""
+    """Part of the higher rate's share that a picture may take for a rise."""
 
     def __init__(self, wanted_hz: float) -> None:
         self._rates = (wanted_hz, *(rate for rate in RATES_HZ if rate < wanted_hz))
@@ -105,12 +109,12 @@ class Governor:
         if self._step + 1 == len(self._rates) or len(self._busy_s) < second:
             return False
         newest = list(self._busy_s)[-second:]
-        return sum(busy > 1.0 / self.rate_hz for busy in newest) * 2 > second
+        return sum(busy > self.SHARE / self.rate_hz for busy in newest) * 2 > second
 
     def _may_rise(self) -> bool:
         if self._step == 0 or len(self._busy_s) < int(self._patience_s * self.rate_hz):
             return False
-        easy_s = self.EASY / self._rates[self._step - 1]
+        easy_s = self.EASY * self.SHARE / self._rates[self._step - 1]
         return sum(busy > easy_s for busy in self._busy_s) * 20 < len(self._busy_s)
 
     def _move(self, steps: int) -> bool:

@@ -61,9 +61,7 @@ class PatternCamera(Camera):
         shift = number * SPEED_PX % self._width
         out[:] = self._bars[:, shift : shift + self._width]
         _paint(out, number)
-        return FrameInfo(
-            t_exposure_ns=due_ns, t_arrival_ns=self._clock(), number=number, exposure_known=True
-        )
+        return FrameInfo(t_exposure_ns=due_ns, t_arrival_ns=self._clock(), number=number, exposure_known=True)
 
     def close(self) -> None:
         self._pacer = None

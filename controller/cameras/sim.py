@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 class SimCamera(Camera):
     """One of the kit's cameras (kit.CAMERAS), up to 640x480, at up to rate_hz.
 
-    rate_hz falls, with a warning in the log, when drawing takes longer than a period, and rises again later.
+    rate_hz falls, with a warning in the log, when drawing takes too much of a period (pace.Governor), and rises
+    again later.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class _Stage:
             raise CameraError(f"OpenGL through {gl.value} cannot draw: {error}") from error
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._renderer)
         self._scene = mujoco.MjvScene(self.model, maxgeom=200)
-        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_HAZE):
             self._scene.flags[flag] = 0
         self._options = mujoco.MjvOption()
         self._perturb = mujoco.MjvPerturb()

@@ -43,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcome = play(options, paths, progress)
         cpu = host.CpuTime.now().since(before)
         progress.say("working out the report")
-        report = _report(options, paths, outcome, cpu, time.monotonic() - began_s)
+        recordings = [Recording.load(meta.parent) for meta in sorted(paths.recordings.glob(f"*/{META}"))]
+        report = _report(options, outcome, recordings, cpu, time.monotonic() - began_s)
+        _write(report, recordings, paths.directory)
     except (DemoError, ProgramError, RecordingError) as error:
         return _failed([str(error)], paths)
     except KeyboardInterrupt:
@@ -58,14 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(
-    options: Options, paths: Paths, outcome: Outcome, cpu: dict[str, float | None], wall_s: float
+    options: Options, outcome: Outcome, recordings: Sequence[Recording], cpu: dict[str, float | None], wall_s: float
 ) -> dict[str, Any]:
-    """Work out and write report.json, plot.png and video.mp4. Raises RecordingError."""
-    recordings = [Recording.load(meta.parent) for meta in sorted(paths.recordings.glob(f"*/{META}"))]
-    runs = [recording for recording in recordings if recording.meta["kind"] == "run"]
-    succeeded = sum(episode.success for episode in outcome.episodes)
-    processes = outcome.status.get("processes") or {}
-    report = {
+    """Everything that goes to report.json."""
+    episodes, processes = outcome.episodes, outcome.status.get("processes") or {}
+    succeeded = sum(episode.success for episode in episodes)
+    return {
         "task_success": succeeded == options.episodes,
         "episodes": options.episodes,
         "episodes_succeeded": succeeded,
@@ -74,25 +74,34 @@ def _report(
         "latency_ms": options.latency_ms,
         "latency_jitter_ms": options.latency_jitter_ms,
         "seed": options.seed,
-        "duration_s": sum(episode.duration_s for episode in outcome.episodes),
-        "wall_s": wall_s,
-        **timing(runs),
+        "duration_s": round(sum(episode.duration_s for episode in episodes), 3),
+        "wall_s": round(wall_s, 3),
+        **timing([recording for recording in recordings if recording.is_run]),
         **safety(recordings, int(look_up(outcome.status, "motor", "refused") or 0)),
-        "faults": [episode.fault for episode in outcome.episodes if episode.fault],
-        "episode_results": [asdict(episode) for episode in outcome.episodes],
+        "faults": [episode.fault for episode in episodes if episode.fault],
+        "episode_results": [asdict(episode) for episode in episodes],
         "recording": {"dropped": sum(recording.dropped for recording in recordings)},
         "host": {
             **host.describe(),
             **cpu,
             "realtime": {name: p["realtime"] for name, p in processes.items() if p.get("realtime")},
+            "processes": {
+                name: {key: p.get(key) for key in ("cpu_percent", "rss_mb", "restarts")}
+                for name, p in processes.items()
+            },
         },
     }
-    (paths.directory / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if runs:
-        draw(runs[-1], _title(report), paths.directory / "plot.png")
-        if (runs[-1].directory / VIDEO).exists():
-            shutil.copyfile(runs[-1].directory / VIDEO, paths.directory / VIDEO)
-    return report
+
+
+def _write(report: dict[str, Any], recordings: Sequence[Recording], directory: Path) -> None:
+    """report.json, and plot.png and video.mp4 of the last run."""
+    (directory / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    runs = [recording for recording in recordings if recording.is_run]
+    if not runs:
+        return
+    draw(runs[-1], _title(report), directory / "plot.png")
+    if (runs[-1].directory / VIDEO).exists():
+        shutil.copyfile(runs[-1].directory / VIDEO, directory / VIDEO)
 
 
 def _title(report: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ a motion within the limits has differences within them; TOLERANCE is for roundin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,11 @@ class Violation:
     value: float
     bound: float
 
+    @property
+    def excess(self) -> float:
+        """How far beyond the bound, as a part of it."""
+        return abs(self.value - self.bound) / max(abs(self.bound), 1e-9)
+
 
 def commands(joints: Rows) -> Rows:
     """Of recorded joints, the rows with a command, each command once."""
@@ -58,7 +63,8 @@ def violations(joints: Rows, limits: Limits) -> list[Violation]:
     found = _found("position is not a number", t_ns, np.where(finite, 0.0, 1.0), np.zeros_like(q))
     lower, upper = both_arms(limits.lower), both_arms(limits.upper)
     found += _found("position above", t_ns, q, np.broadcast_to(upper + POSITION_TOLERANCE, q.shape))
-    found += _found("position below", t_ns, -q, np.broadcast_to(POSITION_TOLERANCE - lower, q.shape))
+    below = _found("position below", t_ns, -q, np.broadcast_to(POSITION_TOLERANCE - lower, q.shape))
+    found += [replace(violation, value=-violation.value, bound=-violation.bound) for violation in below]
     if len(rows) < 2:
         return found
     braking = rows["mode"] == Mode.BRAKE

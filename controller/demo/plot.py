@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from controller.demo.limits import violations
 from controller.demo.report import chunks_of, ticks_of
 from controller.recording import Recording
-from controller.robots.base import ARM_JOINTS, GRIPPERS
+from controller.robots.base import ARM_JOINTS, GRIPPERS, JOINT_NAMES
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette: told apart by colour-blind readers too."""
 
 GREY = "#888888"
+RED = "#e00000"
 LATENESS_BINS_US = np.logspace(0, 5, 61)
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -41,9 +44,9 @@ def draw(run: Recording, title: str, path: Path) -> None:
         figure = Figure(figsize=(15, 13), layout="constrained")
         figure.suptitle(title, fontsize=12, x=0.01, ha="left")
         axes = figure.subplot_mosaic(
-            [["left", "left"], ["right", "right"], ["grip", "grip"], ["late", "bins"], ["delay", "delay"]],
+            [["left", "."], ["right", "."], ["grip", "."], ["late", "bins"], ["delay", "."]],
             height_ratios=[3, 3, 1.5, 2, 2.2],
-            width_ratios=[4, 1],
+            width_ratios=[6, 1],
         )
         t0_ns = _start_ns(run)
         for i, side in enumerate(("left", "right")):
@@ -90,14 +93,34 @@ def _arm(axes: Any, run: Recording, t0_ns: int, first: int, title: str) -> None:
             _seconds(joints["t_command_ns"], t0_ns), joints["q_command"][:, first + k],
             color=colour, linewidth=0.9, label=f"joint {k}",
         )  # fmt: skip
+    _broken_limits(axes, run, t0_ns, first)
     axes.set_title(title)
     handles, _ = axes.get_legend_handles_labels()
-    handles += [
-        Line2D([], [], color="black", linewidth=0.9, label="command"),
-        Line2D([], [], color="black", linewidth=2.4, alpha=0.35, label="measured"),
-        Line2D([], [], color=GREY, marker="|", linestyle="none", label="new chunk"),
-    ]
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if first:
+        handles = [
+            Line2D([], [], color="black", linewidth=0.9, label="command"),
+            Line2D([], [], color="black", linewidth=2.4, alpha=0.35, label="measured"),
+            Line2D([], [], color=GREY, marker="|", linestyle="none", label="new chunk"),
+            Line2D([], [], color=RED, marker=".", linestyle="none", label="beyond a limit"),
+        ]
+    _legend(axes, handles)
+
+
+def _broken_limits(axes: Any, run: Recording, t0_ns: int, first: int) -> None:
+    """A red dot on each command of this arm that broke a limit."""
+    joints = run.joints
+    names = JOINT_NAMES[first : first + len(COLOURS)]
+    for found in violations(joints, run.config.robot.limits):
+        if found.joint in names:
+            row = joints[np.searchsorted(joints["t_command_ns"], found.t_ns)]
+            q = row["q_command"][JOINT_NAMES.index(found.joint)]
+            axes.plot(_seconds(found.t_ns, t0_ns), q, ".", color=RED, markersize=4, zorder=3)
+
+
+def _legend(axes: Any, handles: Sequence[Any] | None = None) -> None:
+    """Beside the panel, in the column that the histogram makes wide enough."""
+    handles = axes.get_legend_handles_labels()[0] if handles is None else handles
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5)).set_in_layout(False)
 
 
 def _grippers(axes: Any, run: Recording, t0_ns: int) -> None:
@@ -109,7 +132,7 @@ def _grippers(axes: Any, run: Recording, t0_ns: int) -> None:
         t_s = _seconds(joints["t_command_ns"], t0_ns)
         axes.plot(t_s, joints["q_command"][:, joint] * 1e3, color=colour, linewidth=0.9, label=side)
     axes.set_title("grippers, mm")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _legend(axes)
 
 
 def _lateness(axes: Any, run: Recording, t0_ns: int) -> None:
@@ -154,7 +177,7 @@ def _delays(axes: Any, run: Recording, t0_ns: int) -> None:
     axes.axhline(50.0, color=GREY, linestyle=":", linewidth=1, label="50 ms")
     axes.set_ylim(bottom=0.0)
     axes.set_title(f"delays of each chunk, ms ({len(chunks)} chunks)")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _legend(axes)
 
 
 def _duration(value_us: float, _position: int | None) -> str:

@@ -34,12 +34,10 @@ def live_line(episode: str, elapsed_s: float, status: dict[str, Any]) -> str:
     """State, time, timing and task in one line."""
     in_cup = look_up(status, "robot", "environment", "lighter_in_cup")
     parts = (
-        episode,
-        look_up(status, "state") or "-",
-        f"{elapsed_s:5.1f} s",
-        f"tick p99 {number(look_up(status, 'control', 'lateness_us', 'p99'), 0, 'us late')}",
-        f"inference {number(look_up(status, 'policy', 'inference_ms', 'p50'), 0, 'ms')}",
-        f"frame to command {number(look_up(status, 'policy', 'end_to_end_ms', 'p50'), 0, 'ms')}",
+        f"{episode}: {look_up(status, 'state') or '-'} {elapsed_s:.1f} s",
         "LIGHTER IN CUP" if in_cup else "lighter not in cup",
+        f"late p99 {number(look_up(status, 'control', 'lateness_us', 'p99'), 0, 'us')}",
+        f"inference {number(look_up(status, 'policy', 'inference_ms', 'p50'), 1, 'ms')}",
+        f"end to end {number(look_up(status, 'policy', 'end_to_end_ms', 'p50'), 0, 'ms')}",
     )
     return "  ".join(parts)

@@ -17,7 +17,7 @@ from controller.recording import Recording, Rows
 from controller.states import State
 
 SHOWN = 10
-"""Violations listed in full."""
+"""Violations listed in full, the worst first."""
 
 Numbers = dict[str, float | None]
 Report = dict[str, Any]
@@ -80,10 +80,10 @@ def timing(runs: Sequence[Recording]) -> Report:
 
 def safety(recordings: Sequence[Recording], refused: int) -> Report:
     """What the commands of all motions kept to; `refused` is what the motor process's gate counted."""
-    found: list[Violation] = []
+    found: set[Violation] = set()  # one motion's last second is also the next recording's first
     steps = [(0.0, 0.0)]
     for recording in recordings:
-        found += violations(recording.joints, recording.config.robot.limits)
+        found.update(violations(recording.joints, recording.config.robot.limits))
         steps.append(largest_step(recording.joints))
     return {
         "limit_violations": len(found) + refused,
@@ -91,7 +91,7 @@ def safety(recordings: Sequence[Recording], refused: int) -> Report:
             "recorded_commands_beyond_a_limit": len(found),
             "refused_by_the_motor_process": refused,
             "relative_tolerance": TOLERANCE,
-            "first": [asdict(violation) for violation in sorted(found, key=lambda v: v.t_ns)[:SHOWN]],
+            "worst": [asdict(violation) for violation in sorted(found, key=lambda v: -v.excess)[:SHOWN]],
         },
         "max_command_step": {
             "arm_rad": max(arm for arm, _ in steps),
@@ -106,14 +106,7 @@ def verdict(report: Report) -> list[str]:
     if report["episodes"] != len(report["episode_results"]):
         reasons.append(f"{len(report['episode_results'])} of {report['episodes']} episodes were played")
     if count := report["limit_violations"]:
-        check = report["limit_check"]
-        worst = check["first"][0] if check["first"] else None
-        example = (
-            f", first {worst['joint']} {worst['what']} {worst['value']:.4g} (bound {worst['bound']:.4g})"
-            if worst
-            else ""
-        )
-        reasons.append(f"{count} commands broke a limit{example}")
+        reasons.append(f"{count} commands broke a limit{_worst(report['limit_check']['worst'])}")
     if not report["ticks"]:
         reasons.append("no tick of a run was recorded")
     return reasons
@@ -133,7 +126,7 @@ def as_text(report: Report) -> str:
         ("lateness", f"p50 {_n(late['p50'])}  p99 {_n(late['p99'])}  p99.9 {_n(late['p999'])}  "
                      f"max {_n(late['max'])} us"),
         ("chunks", f"{report['chunks']} executed"),
-        ("inference", _delays(report["inference_ms"])),
+        ("inference", f"{_delays(report['inference_ms'])}  (the policy's own time, as its server tells)"),
         ("round trip", _delays(report["round_trip_ms"])),
         ("end to end", f"{_delays(report['end_to_end_ms'])}  ({END_TO_END})"),
         ("image age", f"{_delays(report['observation_age_ms'])}  ({OBSERVATION_AGE})"),
@@ -148,6 +141,13 @@ def as_text(report: Report) -> str:
         ("real time", "; ".join(f"{name}: {text}" for name, text in processes.items()) or "unknown"),
     )  # fmt: skip
     return "\n".join(f"{name:<11} {text}" for name, text in rows)
+
+
+def _worst(violations: Sequence[dict[str, Any]]) -> str:
+    if not violations:
+        return ""
+    worst = violations[0]
+    return f"; the worst is {worst['joint']}: {worst['what']} {worst['value']:.4g} (bound {worst['bound']:.4g})"
 
 
 def _n(value: float | None) -> str:

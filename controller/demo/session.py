@@ -29,10 +29,13 @@ EPISODE_TIMEOUT_S = 60.0
 IN_CUP_S = 1.0
 """The lighter counts as put into the cup when it has been lying there, let go, for this long."""
 
-RELEASED_M = 0.03
-"""A gripper this wide open holds nothing: more than the lighter's width, less than the open pose."""
+RELEASED_M = 0.036
+"""A gripper this wide open holds nothing: the cup keeps one at 0.0345, the open pose is 0.04."""
 
 POLL_S = 0.1
+RECORDED_S = 5.0
+"""The recorder goes on for half a second after a motion."""
+
 STATUS_S = 5.0
 ANSWER_S = 70.0
 """`run` answers with the first chunk, `stop` at rest: both may take a while."""
@@ -100,9 +103,9 @@ def play(options: Options, paths: Paths, progress: Progress) -> Outcome:
             with Program("daemon", daemon_command(paths.config, socket), paths.daemon_log) as daemon:
                 operator = _Operator(Client(socket), daemon, progress)
                 try:
-                    operator.wait_until_listening(socket)
-                    episodes = [_episode(operator, options, i) for i in range(options.episodes)]
-                    return Outcome(episodes, operator.status())
+                    operator.wait_until_listening()
+                    operator.wait_until_alive()
+                    return Outcome(_episodes(operator, options), operator.status())
                 finally:
                     operator.leave()
 
@@ -134,15 +137,35 @@ class _Operator:
             yield elapsed_s, status
             time.sleep(POLL_S)
 
-    def wait_until_listening(self, socket: Path) -> None:
-        """Raises DemoError when there is no socket in time."""
+    def watch(self, label: str, timeout_s: float, done: Callable[[Status], bool]) -> tuple[float, Status]:
+        """Poll until `done`, a fault or the time-out; the elapsed seconds and the last status."""
+        latest = (0.0, self.status())
+        for latest in self.polls(label, timeout_s):
+            if latest[1]["state"] == "fault" or done(latest[1]):
+                break
+        return latest
+
+    def wait_until_listening(self) -> None:
+        """Raises DemoError when the daemon does not answer in time, ProgramError when it ends."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        while not socket.exists():
-            if not self._daemon.running:
-                raise self._daemon.failure("ended before it was ready")
-            if time.monotonic() > deadline_s:
-                raise DemoError(f"the daemon does not listen at {socket} after {START_TIMEOUT_S:g} s")
-            time.sleep(POLL_S)
+        while True:
+            try:
+                self.status()
+            except DemoError:
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(POLL_S)
+            else:
+                return
+
+    def wait_until_alive(self) -> None:
+        """Every process has started, the recorder too. Raises DemoError with the names of those that have not."""
+        missing = ["all"]
+        for _, status in self.polls("starting", START_TIMEOUT_S):
+            missing = [name for name, process in status["processes"].items() if not process["alive"]]
+            if not missing:
+                return
+        raise DemoError(f"not alive {START_TIMEOUT_S:g} s after the start: {', '.join(missing)}")
 
     def wait_until_allowed(self, trigger: str) -> None:
         """Raises DemoError with the daemon's own reason when it takes too long."""
@@ -169,52 +192,57 @@ class _Operator:
             raise DemoError(f"{what}: {error}") from error
 
 
+def _episodes(operator: _Operator, options: Options) -> list[Episode]:
+    """One after the other; a fault ends the demo, since a person would look at it first."""
+    episodes: list[Episode] = []
+    for index in range(options.episodes):
+        episodes.append(_episode(operator, options, index))
+        if episodes[-1].fault is not None:
+            break
+    return episodes
+
+
 def _episode(operator: _Operator, options: Options, index: int) -> Episode:
-    """Scene, home, run, and stop once the lighter lies in the cup or it will not happen any more."""
+    """Home, scene, run, and stop once the lighter lies in the cup or it will not happen any more."""
     label, seed = f"episode {index + 1}/{options.episodes}", options.seed + index
     operator.wait_until_allowed("home")
-    operator.command("scene", seed=seed)
     operator.command("home")
-    status = _watch(operator, f"{label} homing", HOME_TIMEOUT_S, lambda s: s["state"] == "idle" and s["homed"])[1]
-    if status["state"] != "idle":
-        return _ended(seed, 0.0, status, "the arms did not reach home")
+    status = operator.watch(label, HOME_TIMEOUT_S, lambda s: s["state"] == "idle")[1]
+    if not status["homed"]:
+        return _ended(seed, 0.0, status, f"home was not reached within {HOME_TIMEOUT_S:g} s")
+    operator.command("scene", seed=seed)  # with the arms out of its way
     operator.wait_until_allowed("run")
     operator.command("run", prompt=options.prompt)
-    task = _Task()
-    duration_s, status = _watch(operator, label, EPISODE_TIMEOUT_S, task.done)
+    task = Task()
+    duration_s, status = operator.watch(label, EPISODE_TIMEOUT_S, lambda s: task.done(time.monotonic(), s))
     if status["state"] == "running":
         operator.command("stop")
-        status = operator.status()
+    status = operator.watch(label, RECORDED_S, _recorded)[1]
     missed = f"the lighter was not in the cup after {duration_s:.1f} s"
     return _ended(seed, duration_s, status, "" if task.succeeded else missed)
 
 
-class _Task:
+def _recorded(status: Status) -> bool:
+    return not look_up(status, "recorder", "recording")
+
+
+class Task:
     """Whether the lighter has been put into the cup: inside, and both grippers open, for IN_CUP_S."""
 
     def __init__(self) -> None:
         self._since_s: float | None = None
         self.succeeded = False
 
-    def done(self, status: Status) -> bool:
-        now_s = time.monotonic()
-        q = look_up(status, "robot", "q") or ()
-        released = bool(q) and all(q[i] >= RELEASED_M for i in GRIPPERS)
+    def done(self, now_s: float, status: Status) -> bool:
+        """Look at one more status; True once there is nothing more to wait for."""
+        q = look_up(status, "robot", "q")
+        released = q is not None and all(q[i] >= RELEASED_M for i in GRIPPERS)
         if not (released and look_up(status, "robot", "environment", "lighter_in_cup")):
             self._since_s = None
         elif self._since_s is None:
             self._since_s = now_s
         self.succeeded = self._since_s is not None and now_s - self._since_s >= IN_CUP_S
-        return self.succeeded
-
-
-def _watch(operator: _Operator, label: str, timeout_s: float, done: Callable[[Status], bool]) -> tuple[float, Status]:
-    """Poll until `done`, a fault or the time-out; the elapsed seconds and the last status."""
-    latest = (0.0, operator.status())
-    for latest in operator.polls(label, timeout_s):
-        if latest[1]["state"] == "fault" or done(latest[1]):
-            break
-    return latest
+        return self.succeeded or status["state"] != "running"
 
 
 def _ended(seed: int, duration_s: float, status: Status, reason: str) -> Episode:

@@ -101,9 +101,7 @@ class SimRobot(Robot):
 
     def write(self, now_ns: int, q: Vector, qd: Vector) -> None:
         if q.shape != (N_JOINTS,) or qd.shape != (N_JOINTS,):
-            raise RobotError(
-                f"a command has {N_JOINTS} positions and velocities, got {q.shape} and {qd.shape}"
-            )
+            raise RobotError(f"a command has {N_JOINTS} positions and velocities, got {q.shape} and {qd.shape}")
         if not (np.isfinite(q).all() and np.isfinite(qd).all()):
             raise RobotError(f"non-finite command refused: q {q.tolist()}, qd {qd.tolist()}")
         self._advance(now_ns)
@@ -136,9 +134,7 @@ class SimRobot(Robot):
         try:
             self._data.qpos[:] = world.read_qpos(previous, self._model.nq)
         except ValueError as error:
-            raise RobotError(
-                f"cannot go on in the previous world: {error}; restart the controller"
-            ) from error
+            raise RobotError(f"cannot go on in the previous world: {error}; restart the controller") from error
         self._data.qvel[:] = 0.0
         self._record[...] = previous
         mujoco.mj_forward(self._model, self._data)

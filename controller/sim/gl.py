@@ -35,9 +35,7 @@ def has_gpu() -> bool:
     return bool(glob.glob("/dev/dri/renderD*") or os.path.exists("/dev/nvidia0"))
 
 
-def choose(
-    wanted: Gl, gpu: Callable[[], bool] = has_gpu, library: Callable[[str], str | None] = find_library
-) -> Gl:
+def choose(wanted: Gl, gpu: Callable[[], bool] = has_gpu, library: Callable[[str], str | None] = find_library) -> Gl:
     """EGL or OSMESA. Raises CameraError, naming the package to install, when what is needed is not there."""
     if wanted is Gl.AUTO:
         wanted = Gl.OSMESA if not gpu() and library("OSMesa") else Gl.EGL
@@ -53,8 +51,8 @@ def make_context(gl: Gl, width: int, height: int) -> Any:
     One process uses one kind of context in its life; MuJoCo and PyOpenGL remember the first.
     """
     os.environ["MUJOCO_GL"] = gl.value
-    # Mesa's software renderer starts one thread per core; cameras are processes of their own already.
-    os.environ.setdefault("LP_NUM_THREADS", "1")
+    # Mesa's software renderer starts threads of its own; cameras are processes of their own already.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
         context = import_module(f"mujoco.{gl.value}").GLContext(width, height)
         context.make_current()

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.robots.base import ARM_JOINTS, JOINT_NAMES
-from controller.sim import scene, task
+from controller.sim import scene
 from controller.sim.materials import ARM_RGBA, Bits, Rgba, dress
 
 TIMESTEP_S = 0.002
@@ -38,7 +38,7 @@ CYLINDER = mujoco.mjtGeom.mjGEOM_CYLINDER
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One primitive in its body's frame: capsule or cylinder from `a` to `b`, box around `a` of half size `b`."""
+    """One primitive in its body's frame: capsule or cylinder from `a` to `b`, or a box of half size `b` at `a`."""
 
     type: Any
     a: Triple
@@ -182,7 +182,7 @@ def _carriage(name: str, mirror: int) -> Link:
     """One finger on its slide; closed, its inner face lies on link_6's x axis."""
     x, y, z = _FINGER.a
     finger = _box((x, mirror * y, z), _FINGER.b)
-    foot = _box((0.004, mirror * -0.006, 0), (0.006, 0.017, 0.013), solid=False, dark=True)
+    foot = _box((0.004, mirror * -0.004, 0), (0.006, 0.017, 0.013), solid=False, dark=True)
     return Link(
         f"carriage_{name}", f"{name}_carriage_joint", (0.0865, mirror * 0.023, 0), (0, mirror, 0),
         0.0, 0.044, 400, 0.1, 0.0813, (0.004, 0, 0), (2e-5, 6e-5, 6e-5), (finger, foot),

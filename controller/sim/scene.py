@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import mujoco  # type: ignore[import-untyped]
-import numpy as np
 
 from controller.sim.materials import Bits
 from controller.sim.task import (

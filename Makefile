@@ -1,0 +1,40 @@
+# Every target sets up what it needs by itself (scripts/setup): Debian 12, 13, Ubuntu 22.04, 24.04 with Python >= 3.11.
+# ARGS are passed on: make demo ARGS="--headless --seed 7", make test ARGS="tests/test_shm_ring.py -x"
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check bench docs lock clean setup
+unexport PYTHONPATH
+unexport PYTHONHOME
+
+PYTHON := .venv/bin/python
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\): [^#]*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo '  Pass options in ARGS, e.g. make demo ARGS="--help"'
+
+demo: setup ## two simulated arms, driven by a policy server, put a lighter into a cup; result in runs/latest
+	@$(PYTHON) -m controller.demo $(ARGS)
+
+test: setup ## all tests
+	@$(PYTHON) -m pytest --durations=10 $(ARGS)
+
+check: setup ## lint, types, who may import whom, spelling
+	@scripts/check
+
+bench: setup ## how fast shared memory and the policy wire are, beside their alternatives
+	@$(PYTHON) -m pytest bench $(ARGS)
+
+docs: setup ## write the generated tables of docs/ anew
+	@$(PYTHON) -m controller.tables docs
+
+lock: setup ## write requirements.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
+	@PATH="$$PATH:$$PWD/.uv/bin" uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	    --all-extras --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock $(ARGS)
+
+clean: ## remove what these targets made, except runs/
+	@rm -rf .venv .uv .*_cache .hypothesis .benchmarks build dist
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+setup: ## .venv, made or brought up to date
+	@scripts/setup

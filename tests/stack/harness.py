@@ -1,0 +1,225 @@
+"""A real daemon under test: its processes, its socket, and a look at what it commands, tick by tick."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from controller import layout
+from controller.board import HISTORY
+from controller.client import Client, DaemonUnreachable
+from controller.config import shipped
+from shm import RingSpec
+from shm.reader import Reader
+
+PR_SET_PDEATHSIG = 1
+SHM = Path("/dev/shm")
+LEASE_S = 0.5
+WAIT_S = 40.0
+"""Watchdog of the waits: a loaded machine may be slow, a hang must end."""
+
+
+def wait_for(what: str, test: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
+    """Poll until `test` gives something true."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if value := test():
+            return value
+        time.sleep(0.02)
+    raise TimeoutError(f"not within {timeout_s:g} s: {what}")
+
+
+def configuration(directory: Path, url: str, **changes: str) -> Path:
+    """The shipped simulation with small test-pattern cameras; `changes` are textual, old=new."""
+    text = shipped("sim").read_text()
+    text = re.sub(r'(\[cameras\.\w+\]\n)kind = "sim"', r'\1kind = "pattern"\nwidth = 64\nheight = 48', text)
+    text = text.replace("ws://127.0.0.1:8000", url).replace('"runs/recordings"', f'"{directory / "rec"}"')
+    text = text.replace("[recorder]", "[recorder]\nvideo_rate_hz = 0")
+    # a test machine may stand still for a tenth of a second; that is not what these tests are about
+    text = text.replace("blend_s = 0.1", "blend_s = 0.1\ncommand_s = 0.3") + f"[daemon]\nlease_s = {LEASE_S}\n"
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    path = directory / "controller.toml"
+    path.write_text(text)
+    return path
+
+
+class Tap:
+    """Every motor tick of a daemon, read from outside without attaching: a plain read-only mapping."""
+
+    def __init__(self, pid: int) -> None:
+        path = wait_for("joints ring", lambda: next(SHM.glob(f"pi0c.{pid}.*.joints"), None))
+        self.spec = RingSpec("joints", layout.JOINTS, HISTORY, layout.VERSION)
+        with path.open("rb") as file:
+            whole = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+        self.words = whole.cast("Q")
+        size_b = layout.JOINTS.itemsize
+        starts = [self.spec.record_b(slot) for slot in range(HISTORY)]
+        self.slots = [whole[start : start + size_b] for start in starts]
+        self.reader = Reader(self)  # type: ignore[arg-type]
+        self._record = np.zeros((), layout.JOINTS)
+        self.rows: list[np.ndarray[Any, Any]] = []
+
+    def drain(self) -> np.ndarray[Any, Any]:
+        """All rows since the tap was made; call at least once a second."""
+        while self.reader.next(self._record):
+            self.rows.append(self._record.copy())
+        return np.array(self.rows) if self.rows else np.zeros(0, layout.JOINTS)
+
+    def watch(self, seconds: float) -> np.ndarray[Any, Any]:
+        """Drain for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.drain()
+            time.sleep(0.05)
+        return self.drain()
+
+
+def _end_with_the_tests() -> None:
+    """A daemon never outlives the tests that started it."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+@dataclass
+class Daemon:
+    """A `pi0-controller` in a process group of its own."""
+
+    config: Path
+    socket: Path
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def start(self) -> Daemon:
+        command = [sys.executable, "-m", "controller", "--config", str(self.config), "--socket", str(self.socket)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                preexec_fn=_end_with_the_tests,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.config.parent,
+            )
+        return self
+
+    @property
+    def client(self) -> Client:
+        return Client(self.socket)
+
+    def status(self) -> dict[str, Any]:
+        return self.client.status(5.0)
+
+    def until(self, what: str, test: Callable[[dict[str, Any]], Any], timeout_s: float = WAIT_S) -> dict[str, Any]:
+        """Poll the status until `test` holds; the status then."""
+        last: dict[str, Any] = {}
+
+        def look() -> bool:
+            with contextlib.suppress(DaemonUnreachable, TimeoutError):
+                last.update(self.status())
+                return bool(test(last))
+            return False
+
+        try:
+            wait_for(what, look, timeout_s)
+        except TimeoutError as error:
+            shown = {key: last.get(key) for key in ("state", "homed", "fault", "refusals", "policy")}
+            raise TimeoutError(f"{error}; last {shown}; log:\n{self.log.read_text()[-3000:]}") from None
+        return last
+
+    def ready(self) -> Daemon:
+        self.until("home allowed", lambda status: "home" in status["allowed"])
+        return self
+
+    def home(self) -> None:
+        self.client.command("home", 10.0)
+        self.until("homed", lambda status: status["homed"] and status["state"] == "idle")
+
+    def run(self, prompt: str = "test") -> None:
+        self.until("run allowed", lambda status: "run" in status["allowed"])
+        self.client.command("run", 60.0, prompt=prompt)
+
+    def moving(self, tap: Tap) -> None:
+        """Wait until the arms follow the policy at speed."""
+        wait_for("motion", lambda: (rows := tap.drain()).size and np.abs(rows[-1]["qd_command"]).max() > 0.2)
+
+    def pid_of(self, process: str) -> int:
+        return int(self.status()["processes"][process]["pid"])
+
+    def children(self) -> list[int]:
+        """Pids of everything in the daemon's process group but the supervisor."""
+        pids = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                text = stat.read_text()
+                group = int(text.rsplit(")", 1)[1].split()[2])
+                state = text.rsplit(")", 1)[1].split()[0]
+                if group == self.process.pid and int(stat.parent.name) != self.process.pid and state != "Z":
+                    pids.append(int(stat.parent.name))
+        return pids
+
+    def stop(self) -> int:
+        """Orderly end; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(WAIT_S)
+
+    def kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(WAIT_S)
+
+
+def leftovers(pid: int) -> list[str]:
+    """Shared memory of a daemon."""
+    return sorted(path.name for path in SHM.glob(f"pi0c.{pid}.*"))
+
+
+@contextlib.contextmanager
+def daemon(directory: Path, url: str, **changes: str) -> Iterator[Daemon]:
+    """A daemon that is ended, however the test ends."""
+    running = Daemon(
+        configuration(directory, url, **changes), directory / "s" / "c.sock", directory / "daemon.log"
+    ).start()
+    try:
+        yield running.ready()
+    finally:
+        if running.process.poll() is None:
+            running.process.send_signal(signal.SIGCONT)
+            running.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.process.wait(15)
+        running.kill_group()
+        for name in leftovers(running.process.pid):
+            (SHM / name).unlink(missing_ok=True)
+
+
+def check_smooth(rows: np.ndarray[Any, Any]) -> None:
+    """No command steps: between two ticks it moves no farther than its velocities say, plus a hair."""
+    dt_s = np.diff(rows["t_command_ns"])[:, None] * 1e-9
+    step = np.abs(np.diff(rows["q_command"], axis=0))
+    speed = np.maximum(np.abs(rows["qd_command"][1:]), np.abs(rows["qd_command"][:-1]))
+    assert (step <= speed * dt_s + 2e-3).all(), f"largest unexplained step {(step - speed * dt_s).max():.5f}"
+
+
+def rest_after_ms(rows: np.ndarray[Any, Any], t_event_ns: int) -> float:
+    """Time from the event to the first command at rest."""
+    after = rows[rows["t_command_ns"] >= t_event_ns]
+    resting = (after["qd_command"] == 0.0).all(axis=1)
+    assert resting.any(), "the arms did not come to rest"
+    first = int(np.argmax(resting))
+    assert resting[first:].all(), "the arms moved again"
+    return float(after["t_command_ns"][first] - t_event_ns) * 1e-6

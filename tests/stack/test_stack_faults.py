@@ -1,0 +1,259 @@
+"""Everything that can break while the arms move: they brake and hold, the state says why, and it all works again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import (
+    LEASE_S,
+    Daemon,
+    Tap,
+    check_smooth,
+    daemon,
+    leftovers,
+    rest_after_ms,
+    wait_for,
+)
+from servers import METADATA, Answer, answering, server, sway
+
+from controller.refused import Refused
+from policy_server.protocol import pack
+
+pytestmark = pytest.mark.stack
+
+
+def running_fast(running: Daemon) -> Tap:
+    """Home and run until the arms are at speed."""
+    tap = Tap(running.process.pid)
+    running.home()
+    running.run()
+    running.moving(tap)
+    return tap
+
+
+def works_again(running: Daemon) -> None:
+    """reset, home, run, stop."""
+    running.until("reset allowed", lambda status: "reset" in status["allowed"])
+    running.client.command("reset", 10.0)
+    running.until("home allowed", lambda status: "home" in status["allowed"])
+    running.home()
+    tap = Tap(running.process.pid)
+    running.run()
+    running.moving(tap)
+    running.client.command("stop", 10.0)
+    check_smooth(tap.drain())
+
+
+@pytest.mark.parametrize(
+    ("process", "code"),
+    [
+        ("control", "control_lost"),
+        ("link", "link_lost"),
+        ("camera cam_left_wrist", "camera_lost"),
+    ],
+)
+def test_a_killed_child_brakes_the_arms(tmp_path: Path, process: str, code: str) -> None:
+    with server() as url, daemon(tmp_path, url) as running:
+        tap = running_fast(running)
+        pid = running.pid_of(process)
+        t_event_ns = time.monotonic_ns()
+        os.kill(pid, signal.SIGKILL)
+        status = running.until("fault", lambda status: status["state"] == "fault")
+        rows = tap.watch(0.5)
+        assert status["fault"]["code"] == code
+        assert "signal 9" in status["fault"]["message"]
+        check_smooth(rows)
+        print(f"at rest after {rest_after_ms(rows, t_event_ns):.0f} ms")
+        works_again(running)
+
+
+def test_a_killed_motor_process_leaves_the_arms_where_they_are(tmp_path: Path) -> None:
+    with server() as url, daemon(tmp_path, url) as running:
+        tap = running_fast(running)
+        os.kill(running.pid_of("motor"), signal.SIGKILL)
+        before = tap.drain()[-1]
+        status = running.until("fault", lambda status: status["state"] == "fault")
+        assert status["fault"]["code"] == "motor_lost"
+        running.until("motor back", lambda status: "reset" in status["allowed"])
+        after = tap.watch(0.3)[-1]
+        assert after["segment"] == 0, "a new process"
+        assert np.abs(after["q_command"] - before["q_command"]).max() < 0.05
+        works_again(running)
+
+
+def test_a_killed_recorder_stops_nothing(tmp_path: Path) -> None:
+    with server() as url, daemon(tmp_path, url) as running:
+        running_fast(running)
+        os.kill(running.pid_of("recorder"), signal.SIGKILL)
+        status = running.until("recorder back", lambda s: s["processes"]["recorder"]["restarts"] == 1)
+        assert status["state"] == "running"
+        running.client.command("stop", 10.0)
+
+
+@pytest.mark.parametrize("process", ["control", "link", "motor"])
+def test_a_hung_child_is_a_fault_and_is_replaced(tmp_path: Path, process: str) -> None:
+    with server() as url, daemon(tmp_path, url) as running:
+        running_fast(running)
+        pid = running.pid_of(process)
+        os.kill(pid, signal.SIGSTOP)
+        running.until("fault", lambda status: status["state"] == "fault")
+        running.until("replaced", lambda status: status["processes"][process]["pid"] not in (pid, None))
+        works_again(running)
+
+
+def test_a_killed_supervisor_lets_the_motor_process_brake_and_then_everything_ends(tmp_path: Path) -> None:
+    with server() as url, daemon(tmp_path, url) as running:
+        tap = running_fast(running)
+        pid = running.process.pid
+        children = running.children()
+        t_event_ns = time.monotonic_ns()
+        os.kill(pid, signal.SIGKILL)
+        wait_for("children gone", lambda: not running.children())
+        rows = tap.drain()
+        check_smooth(rows)
+        print(f"at rest after {rest_after_ms(rows, t_event_ns):.0f} ms")
+        assert children
+        assert leftovers(pid) == []
+        running.process.wait()
+        running.start().ready()
+        running.home()
+        running.run()
+        running.client.command("stop", 10.0)
+
+
+def test_a_killed_process_group_leaves_nothing_once_the_daemon_starts_again(tmp_path: Path) -> None:
+    with server() as url, daemon(tmp_path, url) as running:
+        running_fast(running)
+        dead = running.process.pid
+        running.kill_group()
+        assert leftovers(dead), "the tracker died too, so the segments stay"
+        running.start().ready()
+        assert leftovers(dead) == []
+        assert running.status()["state"] == "idle"
+        assert running.status()["homed"] is False
+
+
+def test_a_stopped_supervisor_ends_motion_by_the_lease(tmp_path: Path) -> None:
+    with server() as url, daemon(tmp_path, url) as running:
+        tap = running_fast(running)
+        t_event_ns = time.monotonic_ns()
+        os.kill(running.process.pid, signal.SIGSTOP)
+        rows = tap.watch(LEASE_S + 0.5)
+        check_smooth(rows)
+        print(f"at rest after {rest_after_ms(rows, t_event_ns):.0f} ms")
+        os.kill(running.process.pid, signal.SIGCONT)
+        status = running.until("fault", lambda status: status["state"] == "fault")
+        assert status["fault"]["code"] == "lease_lost"
+        works_again(running)
+
+
+def test_a_lost_policy_server_is_named_and_motion_waits_for_the_operator(tmp_path: Path) -> None:
+    with ExitStack() as servers:
+        url = servers.enter_context(server())
+        with daemon(tmp_path, url) as running:
+            tap = running_fast(running)
+            servers.close()
+            status = running.until("fault", lambda status: status["state"] == "fault")
+            assert status["fault"]["code"] == "policy_lost"
+            rows = tap.watch(0.5)
+            check_smooth(rows)
+            with server(port=int(url.rsplit(":", 1)[1])):
+                status = running.until("reconnected", lambda status: status["policy"]["connected"])
+                assert status["state"] == "fault", "a reconnection moves nothing"
+                works_again(running)
+
+
+LIES: dict[str, tuple[Answer, str]] = {
+    "garbage": (lambda _request: b"\xc1garbage", "cannot be read"),
+    "no actions": (lambda request: pack({"request_id": request["request_id"]}), "no 'actions'"),
+    "an older answer": (lambda request: pack({"request_id": request["request_id"] - 1}), "answer to request"),
+    "an error": (lambda _request: "Traceback\nValueError: no such prompt", "no such prompt"),
+    "seven joints": (answering(lambda request: sway(request)[:, :7]), "(50, 7)"),
+    "nan": (answering(lambda _request: np.full((50, 14), np.nan)), "nan"),
+    "infinite": (answering(lambda _request: np.full((50, 14), np.inf)), "inf"),
+    "beyond the limits": (answering(lambda request: sway(request) + 3.0), "outside"),
+}
+
+
+def test_a_lying_server_moves_nothing_and_is_told_on(tmp_path: Path) -> None:
+    lie: list[Answer] = [answering(sway)]
+    with server(lambda request: lie[0](request)) as url, daemon(tmp_path, url) as running:
+        running.home()
+        tap = Tap(running.process.pid)
+        for name, (answer, said) in LIES.items():
+            lie[0] = answer
+            running.until("run allowed", lambda status: "run" in status["allowed"])
+            with pytest.raises(Refused) as refused:
+                running.client.command("run", 30.0, prompt="x")
+            assert said in refused.value.reason, name
+            assert running.status()["state"] == "idle"
+        rows = tap.drain()
+        assert (rows["q_command"] == rows["q_command"][0]).all()
+        lie[0] = answering(sway)
+        running.run()
+        running.client.command("stop", 10.0)
+
+
+def lying_later(good: int, lie: Answer) -> Answer:
+    """Answers well a few times, then lies."""
+    count = 0
+
+    def answer(request: dict[str, Any]) -> bytes | str:
+        nonlocal count
+        count += 1
+        return answering(sway)(request) if count <= good else lie(request)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("lie", "code"),
+    [
+        (answering(lambda request: np.full((50, 14), np.nan)), "answer_invalid"),
+        (lambda _request: b"", "answer_invalid"),
+        (lambda _request: "Traceback: out of memory", "policy_refused"),
+    ],
+    ids=["nan", "empty", "error-text"],
+)
+def test_a_server_that_starts_to_lie_brakes_the_arms(tmp_path: Path, lie: Answer, code: str) -> None:
+    with server(lying_later(25, lie)) as url, daemon(tmp_path, url) as running:
+        tap = Tap(running.process.pid)
+        running.home()
+        running.run()
+        status = running.until("fault", lambda status: status["state"] == "fault")
+        assert status["fault"]["code"] == code
+        running.until("at rest", lambda status: status["robot"]["mode"] == "hold")
+        check_smooth(tap.drain())
+
+
+def test_a_server_that_wants_a_camera_we_lack_is_refused(tmp_path: Path) -> None:
+    metadata = pack(METADATA | {"cameras": ["cam_high", "cam_belly"]})
+    with server(metadata=metadata) as url, daemon(tmp_path, url) as running:
+        running.home()
+        status = running.until("said", lambda status: "cam_belly" in status["refusals"].get("run", ""))
+        assert not status["policy"]["connected"]
+        with pytest.raises(Refused, match="cam_belly"):
+            running.client.command("run", 5.0, prompt="x")
+
+
+def test_a_server_that_falls_silent_ends_the_plan(tmp_path: Path) -> None:
+    def silent(_request: dict[str, Any]) -> bytes:
+        time.sleep(3.0)
+        return b""
+
+    with server(lying_later(25, silent)) as url, daemon(tmp_path, url) as running:
+        tap = Tap(running.process.pid)
+        running.home()
+        running.run()
+        status = running.until("fault", lambda status: status["state"] == "fault")
+        assert status["fault"]["code"] == "plan_ended"
+        running.until("at rest", lambda status: status["robot"]["mode"] == "hold")
+        check_smooth(tap.drain())
+        assert status["control"]["stall_ticks"] >= 1

@@ -1,0 +1,161 @@
+"""The configuration: what ships loads, and every kind of mistake is one clear line."""
+
+import re
+
+import pytest
+
+from controller.config import ConfigError, both_arms, load, parse, shipped
+
+TEXT = shipped("sim").read_text(encoding="utf-8")
+PATH = "lab.toml"
+
+
+@pytest.mark.parametrize("name", ["sim", "trossen_stationary"])
+def test_what_ships_loads(name):
+    config = load(shipped(name))
+    assert name.startswith(config.robot.kind)
+    assert list(config.cameras) == ["cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"]
+    assert len(both_arms(config.robot.limits.lower)) == 14
+
+
+def test_both_files_move_alike():
+    sim, real = load(shipped("sim")), load(shipped("trossen_stationary"))
+    assert sim.robot.limits == real.robot.limits
+    assert sim.robot.homing == real.robot.homing
+    assert sim.control == real.control
+
+
+def changed(old, new, count=1):
+    text, n = re.subn(old, new, TEXT, count=count, flags=re.MULTILINE)
+    assert n == count
+    return text
+
+
+MISTAKES = {
+    "malformed": (changed(r"^\[robot\]", "[robot"), "lab.toml: not valid TOML: "),
+    "twice": (changed(r"^seed = 0", "seed = 0\nseed = 1"), "lab.toml: not valid TOML: Cannot overwrite a value"),
+    "unknown section": ("speed = 1\n" + TEXT, "lab.toml: speed: unknown key"),
+    "unknown key": (changed(r"^blend_s", "blend_sec"), "lab.toml: control.blend_sec: unknown key"),
+    "unknown key deep": (
+        changed(r"^tracking ", "trackign "),
+        "lab.toml: robot.limits.trackign: unknown key",
+    ),
+    "unknown key of a camera": (
+        changed(r'^(\[cameras.cam_high\]\nkind = "sim")', r"\1\nfps = 30"),
+        "lab.toml: cameras.cam_high.fps: unknown key",
+    ),
+    "missing": (changed(r"^tolerance .*$", ""), "lab.toml: robot.homing.tolerance: missing"),
+    "reversed": (
+        changed(r"^lower  .*$", "lower = [3.06, 0.001, 0.001, -1.5, -1.5, -3.1, 0.0]"),
+        "lab.toml: robot.limits: limits of joint_0 are reversed: lower 3.06 >= upper 3.0533",
+    ),
+    "firmware position": (
+        changed(r"^upper  .*$", "upper = [3.0533, 3.1406, 2.3552, 1.5698, 1.5698, 3.1406, 0.05]"),
+        "lab.toml: robot.limits: upper of left_carriage_joint = 0.05 lies outside 0.0000..0.0440",
+    ),
+    "firmware velocity": (
+        changed(r"^velocity     = \[3.0,", "velocity = [7.0,"),
+        "lab.toml: robot.limits: velocity of joint_0 = 7.0 lies outside 0.0000..6.2832",
+    ),
+    "pose": (
+        changed(r"^pose .*$", "pose = [0.0, 1.0, 0.5, 0.6, 0.0, 0.0, 0.0435]"),
+        "lab.toml: robot: homing.pose of left_carriage_joint = 0.0435 lies outside 0.0000..0.0430",
+    ),
+    "homing too fast": (
+        changed(r"^velocity     = \[0.8,", "velocity = [3.2,"),
+        "lab.toml: robot: homing.velocity of joint_0 = 3.2 lies outside 0.0000..3.0000",
+    ),
+    "ramp too hard": (
+        changed(r"^acceleration = \[4.0,", "acceleration = [16.0,"),
+        "lab.toml: control.ramp.acceleration of joint_0 = 16.0 lies outside 0.0000..15.0000",
+    ),
+    "camera name": (
+        changed(r"^\[cameras.cam_high\]", "[cameras.cam_top]"),
+        "lab.toml: cameras: camera 'cam_top' is none of cam_high, cam_low, cam_left_wrist, cam_right_wrist",
+    ),
+    "camera of the policy": (
+        changed(r'^\[cameras.cam_low\]\nkind = "sim"', ""),
+        "lab.toml: policy.cameras names 'cam_low'; configured cameras: cam_high, cam_left_wrist, cam_right_wrist",
+    ),
+    "nan": (
+        changed(r"^velocity     = \[3.0,", "velocity = [nan,"),
+        "lab.toml: robot.limits.velocity[0] = nan: ",
+    ),
+    "infinite": (changed(r"^blend_s = 0.1", "blend_s = inf"), "lab.toml: control.blend_s = inf: "),
+    "not a number": (changed(r"^blend_s = 0.1", 'blend_s = "0.1"'), "lab.toml: control.blend_s = '0.1': "),
+    "not a number in a vector": (
+        changed(r"^tracking     = \[0.4", 'tracking = ["0.4"'),
+        "lab.toml: robot.limits.tracking[0] = '0.4': ",
+    ),
+    "true is no number": (changed(r"^blend_s = 0.1", "blend_s = true"), "lab.toml: control.blend_s = True: "),
+    "negative": (
+        changed(r"^tracking     = \[0.4", "tracking = [-0.4"),
+        "lab.toml: robot.limits.tracking[0] = -0.4: Input should be greater than 0",
+    ),
+    "too short": (
+        changed(r"^lower  .*$", "lower = [0.0, 1.0]"),
+        "lab.toml: robot.limits.lower: has 2 values, must have 7: joint_0..joint_5, gripper",
+    ),
+    "too long": (changed(r"^(lower  .*)\]$", r"\1, 0.0]"), "lab.toml: robot.limits.lower: has 8 values, must have 7"),
+    "out of range": (
+        changed(r"^rate_hz = 50", "rate_hz = 5000"),
+        "lab.toml: control.rate_hz = 5000: Input should be less than or equal to 500",
+    ),
+    "robot slower than control": (
+        changed(r"^rate_hz = 200", "rate_hz = 60").replace("rate_hz = 50", "rate_hz = 100"),
+        "lab.toml: robot.rate_hz = 60.0 is below control.rate_hz = 100.0",
+    ),
+    "unknown kind": (changed(r'^kind = "sim"', 'kind = "ur5"'), "lab.toml: robot.kind = 'ur5': "),
+    "no address": (
+        changed(r'^kind = "sim"', 'kind = "trossen"'),
+        "lab.toml: robot: kind = 'trossen' needs left_ip and right_ip",
+    ),
+    "url": (
+        changed(r'"ws://127', '"http://127'),
+        "lab.toml: policy.url = 'http://127.0.0.1:8000': must start with ws:// or wss://",
+    ),
+    "section that is a value": (
+        changed(r"^\[recorder\]\n.*$", "").replace("[robot]", "recorder = 3\n[robot]", 1),
+        "lab.toml: recorder = 3: must be a table",
+    ),
+    "no robot": ("", "lab.toml: robot: missing"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_with_file_key_value_and_bound(name):
+    text, start = MISTAKES[name]
+    with pytest.raises(ConfigError) as error:
+        parse(text, PATH)
+    lines = str(error.value).splitlines()
+    if name not in ("unknown key", "unknown key deep", "no robot"):  # one mistake that leaves a key missing, too
+        assert len(lines) == 1, lines
+    assert [line for line in lines if line.startswith(start)], lines
+    assert all(len(line) < 200 for line in lines)
+    assert "pydantic" not in str(error.value)
+
+
+def test_several_mistakes_are_all_told():
+    text = changed(r"^blend_s = 0.1", "blend_s = 2.0").replace("seed = 0", "seed = -1")
+    with pytest.raises(ConfigError) as error:
+        parse(text, PATH)
+    assert [line.split(" = ")[0] for line in str(error.value).splitlines()] == [
+        "lab.toml: robot.seed",
+        "lab.toml: control.blend_s",
+    ]
+
+
+def test_a_file_that_is_not_there_or_not_text(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot be read: .*No such file"):
+        load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match=r"cannot be read: .*Is a directory"):
+        load(tmp_path)
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"cannot be read: .*utf-8"):
+        load(tmp_path / "bytes.toml")
+
+
+def test_a_configuration_cannot_be_changed():
+    config = load(shipped("sim"))
+    with pytest.raises(ValueError, match="frozen"):
+        config.control.blend_s = 1.0
