@@ -168,7 +168,6 @@ class Session:
         try:
             actions = actions_from(answer, self._acceptance, self._rate_hz)
         except AnswerError as error:
-            link.trip(FaultCode.ANSWER_INVALID, str(error), motion_id)
             raise SessionError(FaultCode.ANSWER_INVALID, str(error)) from None
         if link.order()[0] != motion_id:
             return  # stopped meanwhile

@@ -126,7 +126,7 @@ def as_text(report: Report) -> str:
         ("lateness", f"p50 {_n(late['p50'])}  p99 {_n(late['p99'])}  p99.9 {_n(late['p999'])}  "
                      f"max {_n(late['max'])} us"),
         ("chunks", f"{report['chunks']} executed"),
-        ("inference", f"{_delays(report['inference_ms'])}  (the policy's own time, as its server tells)"),
+        ("inference", f"{_delays(report['inference_ms'])}  (as the server tells)"),
         ("round trip", _delays(report["round_trip_ms"])),
         ("end to end", f"{_delays(report['end_to_end_ms'])}  ({END_TO_END})"),
         ("image age", f"{_delays(report['observation_age_ms'])}  ({OBSERVATION_AGE})"),
