@@ -80,7 +80,7 @@ def feed(governor, busy_s, seconds):
 
 
 def test_the_rate_falls_to_what_the_machine_can_do():
-    assert feed(Governor(30.0), 0.024, 20.0) == [30.0, 20.0, 15.0]
+    assert feed(Governor(30.0), 0.036, 20.0) == [30.0, 20.0, 15.0]
 
 
 def test_it_falls_no_lower_than_the_lowest_rate():
@@ -89,14 +89,14 @@ def test_it_falls_no_lower_than_the_lowest_rate():
 
 def test_it_rises_again_when_pictures_are_quick():
     governor = Governor(30.0)
-    feed(governor, 0.024, 20.0)
-    assert feed(governor, 0.004, 60.0) == [15.0, 20.0, 30.0]
+    feed(governor, 0.036, 20.0)
+    assert feed(governor, 0.010, 60.0) == [15.0, 20.0, 30.0]
 
 
 def test_a_few_slow_pictures_change_nothing():
     governor = Governor(30.0)
     for index in range(600):
-        assert not governor.note(0.020 if index % 4 == 0 else 0.004)
+        assert not governor.note(0.030 if index % 4 == 0 else 0.010)
 
 
 def test_a_rate_that_just_fails_is_tried_less_and_less_often():
@@ -104,7 +104,7 @@ def test_a_rate_that_just_fails_is_tried_less_and_less_often():
     changes = 0
     spent_s = 0.0
     while spent_s < 600.0:
-        busy_s = 0.016 if governor.rate_hz == 30.0 else 0.008  # quick alone, slow at the full rate
+        busy_s = 0.024 if governor.rate_hz == 30.0 else 0.012  # quick alone, slow at the full rate
         spent_s += max(busy_s, 1.0 / governor.rate_hz)
         changes += governor.note(busy_s)
     assert 4 <= changes <= 24

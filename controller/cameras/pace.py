@@ -71,7 +71,7 @@ class Governor:
 
     PATIENCE_S = 5.0
     MAX_PATIENCE_S = 80.0
-    SHARE = 0.4
+    SHARE = 0.6
     """Part of a period that a picture may take."""
 
     EASY = 0.7
