@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78
-"""EX_CONFIG: systemd does not start the daemon again on this one."""
+"""EX_CONFIG, also for rights that the configuration requires: starting again would not help."""
 
 log = logging.getLogger("controller")
 
@@ -30,6 +30,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon until it is told to end. Returns the exit code."""
+    from controller import adapters
     from controller import config as configuration
     from controller.logs import set_up_logging
 
@@ -42,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     except configuration.ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
+    if lacking := adapters.lacking(config):
+        print(f"{path}: {lacking}", file=sys.stderr)
+        return EXIT_CONFIG
     set_up_logging(config.daemon.log_level, "supervisor", in_thread=True)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # no thread pool of a library in any child
     return asyncio.run(_run(config, path, arguments.socket))
@@ -50,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 async def _run(config: Config, path: Path, socket: Path | None) -> int:
     from controller import api, realtime
     from controller.paths import default_socket
-    from controller.supervisor import Supervisor
+    from controller.supervisor import DaemonFailed, Supervisor
     from controller.unix_socket import Claim, SocketError
     from shm import ShmError, sweep
 
@@ -72,7 +76,13 @@ async def _run(config: Config, path: Path, socket: Path | None) -> int:
         print(error, file=sys.stderr)
         return EXIT_FAILED
     runner = await api.serve(supervisor, claim)
-    report = realtime.enter(rights.supervisor_priority, False, None, rights.required)
+    try:
+        report = realtime.enter(rights.supervisor_priority, False, None, rights.required)
+    except realtime.RealtimeRefused as error:
+        await runner.cleanup()
+        supervisor.owned.close()
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
     supervisor.realtime = f"{report}, {awake_text}" if awake_text else str(report)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,6 +90,9 @@ async def _run(config: Config, path: Path, socket: Path | None) -> int:
     log.info("socket=%s config=%s robot=%s realtime=%s", socket, path, config.robot.kind, supervisor.realtime)
     try:
         await supervisor.run_until_ended()
+    except DaemonFailed as error:
+        log.error("%s", error)  # noqa: TRY400  the administrator's matter, not a bug
+        return EXIT_CONFIG
     finally:
         await runner.cleanup()
         if awake is not None:

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from controller.board import camera_process, frame_ring
-from controller.cameras.base import FrameInfo, Image
+from controller.cameras.base import Camera, CameraError, FrameInfo, Image
 from controller.cameras.factory import make
 from controller.cameras.letterbox import letterbox_chw
 from controller.child import Child
+from controller.faults import FaultCode
 from shm.writer import Writer
 
 BEAT_S = 0.1
@@ -68,22 +69,29 @@ def publish(writer: Writer, pixels: Image, info: FrameInfo, rate_hz: float) -> f
 def run(child: Child) -> None:
     """Entry of the process."""
     name = child.name.removeprefix(camera_process(""))
+    camera = make(name, child.config.cameras[name], child.open("world"))
+    try:
+        _stream(child, name, camera)
+    except CameraError as error:
+        child.trip(time.monotonic_ns(), FaultCode.CAMERA_LOST, str(error), int(child.read_permit()["motion_id"]))
+        raise
+    finally:
+        camera.close()
+
+
+def _stream(child: Child, name: str, camera: Camera) -> None:
     settings = child.config.cameras[name]
-    camera = make(name, settings, child.open("world"))
     writer = child.open(frame_ring(name)).writer()
     pixels = np.zeros((settings.height, settings.width, 3), np.uint8)
     account = Account(child.status)
     camera.open()
     log.info("kind=%s size=%dx%d rate_hz=%g", settings.kind, settings.width, settings.height, camera.rate_hz)
-    try:
-        while not child.should_end:
-            child.read_permit()
-            info = camera.read(pixels, BEAT_S)
-            if info is not None:
-                account.add(info, publish(writer, pixels, info, camera.rate_hz), camera.rate_hz)
-                child.board.frame_wake.set()
-            now_ns = time.monotonic_ns()
-            account.measure(now_ns)
-            child.beat(now_ns)
-    finally:
-        camera.close()
+    while not child.should_end:
+        child.read_permit()
+        info = camera.read(pixels, BEAT_S)
+        if info is not None:
+            account.add(info, publish(writer, pixels, info, camera.rate_hz), camera.rate_hz)
+            child.board.frame_wake.set()
+        now_ns = time.monotonic_ns()
+        account.measure(now_ns)
+        child.beat(now_ns)

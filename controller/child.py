@@ -24,11 +24,15 @@ from controller.config import Config
 from controller.faults import FaultCode
 from controller.logs import set_up_logging
 from controller.planner import Permit
+from controller.realtime import RealtimeRefused
 from shm import Ring
 
 PR_SET_PDEATHSIG = 1
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIBIBYTE = 1 << 30
+
+EXIT_RIGHTS = 77
+"""A right that the configuration requires was refused: starting again would not help."""
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +58,21 @@ class Child:
     def __init__(self, spawned: Spawned) -> None:
         self.name, self.config, self.board = spawned.name, spawned.config, spawned.board
         self._supervisor_pid = spawned.supervisor_pid
+        self._rings: dict[str, Ring] = {}
         ring = self.open(status_ring(spawned.name))
         self._status_writer = ring.writer()
-        self.status: np.ndarray[Any, Any] = ring.blank()
-        ring.reader().newest(self.status)  # counters go on where a killed predecessor stopped
-        self.status["fault"] = FaultCode.NONE
+        self.status: np.ndarray[Any, Any] = ring.blank()  # nothing of a predecessor's claims
         self.status["pid"] = os.getpid()
         self._permit_reader = self.open("permit").reader()
         self._permit = np.zeros((), layout.PERMIT)
+        self.read_permit()
+        self.status["reset_count"] = self._permit["reset_count"]
 
     def open(self, name: str) -> Ring:
-        return self.board.open(name)
+        """A ring of the board, attached once and for life. Raises shm.ShmError."""
+        if name not in self._rings:
+            self._rings[name] = self.board.open(name)
+        return self._rings[name]
 
     @property
     def orphaned(self) -> bool:
@@ -102,6 +110,7 @@ class Child:
 
     def trip(self, now_ns: int, code: FaultCode, text: str, motion_id: int) -> None:
         """Latch a fault (of one motion the first one stays) and call the supervisor's attention."""
+        self.status["reset_count"] = self._permit["reset_count"]
         if self.status["fault"] == FaultCode.NONE or self.status["fault_motion_id"] != motion_id:
             self.status["fault"], self.status["fault_motion_id"] = code, motion_id
             self.status["fault_text"] = text.encode()[:240]
@@ -131,6 +140,9 @@ def main(spawned: Spawned) -> None:
     os.setpriority(os.PRIO_PROCESS, 0, spawned.nice)
     try:
         importlib.import_module(spawned.module).run(Child(spawned))
+    except RealtimeRefused as error:
+        log.error("%s", error)  # noqa: TRY400  the administrator's matter, not a bug
+        sys.exit(EXIT_RIGHTS)
     except Exception:
         log.exception("%s ends on an error", spawned.name)
         sys.exit(1)

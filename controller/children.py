@@ -14,12 +14,15 @@ from typing import Any
 
 from controller import child, layout
 from controller.board import OwnedBoard, status_ring
-from controller.child import Spawned
+from controller.child import EXIT_RIGHTS, Spawned
 from controller.config import Config
 from controller.faults import FaultCode
 from controller.processes import Process, table
 
 BACKOFF_NS = (200_000_000, 500_000_000, 1_000_000_000, 2_000_000_000, 5_000_000_000)
+DEVICE_ERRORS = (FaultCode.ROBOT_ERROR, FaultCode.CAMERA_LOST)
+"""Faults with which a process tells why it ends."""
+
 LONGEST_LOOK_S = 0.05
 STEADY_NS = 10_000_000_000
 """A child that lived this long starts its back-off anew."""
@@ -88,6 +91,8 @@ class Children:
         self, config: Config, owned: OwnedBoard, lost: Callable[[Running, str, FaultCode | None], None]
     ) -> None:
         self._config, self._owned, self._lost = config, owned, lost
+        self.fatal = ""
+        """Why the daemon cannot go on at all; empty while it can."""
         self._context = multiprocessing.get_context("spawn")
         self.all = {row.name: Running(row, owned) for row in table(config)}
 
@@ -126,17 +131,25 @@ class Children:
             elif not running.killed_for and (why := running.hung(now_ns)):
                 running.killed_for = why
                 running.process.kill()
+                self._tell(running, why)  # now: a process that sleeps in the kernel may take its time to die
 
     def _bury(self, running: Running, now_ns: int, how: str) -> None:
-        name, pid, code = running.row.name, running.pid, running.row.loss
-        if running.has_beaten and running.status["fault"] == FaultCode.ROBOT_ERROR:
-            code, how = FaultCode.ROBOT_ERROR, layout.text(running.status["fault_text"])
+        if running.process.exitcode == EXIT_RIGHTS:
+            self.fatal = f"{running.row.name}: realtime.required is set and a right was refused"
+        if not running.killed_for:
+            self._tell(running, how)
         running.process.close()
         running.process, running.killed_for = None, ""
         running.failures = 0 if now_ns - running.started_ns > STEADY_NS else running.failures + 1
         running.due_ns = now_ns + BACKOFF_NS[min(running.failures, len(BACKOFF_NS) - 1)]
-        log.error("process=%s pid=%s lost: %s", name, pid, how)
-        self._lost(running, f"{name} (pid {pid}): {how}", code)
+
+    def _tell(self, running: Running, how: str) -> None:
+        code = running.row.loss
+        if running.has_beaten and running.status["fault"] in DEVICE_ERRORS:
+            code = FaultCode(int(running.status["fault"]))
+            how = f"{layout.text(running.status['fault_text'])} ({how})"
+        log.error("process=%s pid=%s lost: %s", running.row.name, running.pid, how)
+        self._lost(running, f"{running.row.name} (pid {running.pid}): {how}", code)
 
     def alive(self) -> list[Running]:
         return [running for running in self.all.values() if running.process is not None and running.process.is_alive()]

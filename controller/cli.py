@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     add("status", _status, 5, "what everything is doing").add_argument("--json", action="store_true")
     home = add("home", _home, 60, "move to the home pose and wait for it; Ctrl-C stops the arms")
     home.add_argument("--no-wait", dest="wait", action="store_false", help="return once the motion has begun")
-    run = add("run", _run, 60, "follow the policy; Ctrl-C stops the arms while this command waits")
+    run = add("run", _run, 70, "follow the policy; Ctrl-C stops the arms while this command waits")
     run.add_argument("--prompt", required=True, help="the task in words, as in the training data")
     run.add_argument("--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop after this long")
     add("stop", _plain, STOP_TIMEOUT_S, "brake and hold; returns when the arms are at rest")

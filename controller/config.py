@@ -224,6 +224,8 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
+        if not self.policy.cameras or len(set(self.policy.cameras)) < len(self.policy.cameras):
+            raise ValueError(f"policy.cameras = {list(self.policy.cameras)}: name one camera or more, each once")
         for name in self.policy.cameras:
             if name not in self.cameras:
                 known = ", ".join(self.cameras) or "none"

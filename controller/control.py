@@ -66,9 +66,11 @@ class Control:
             self._record(now_ns, deadline_ns, missed, woken, permit.state, step)
             if step.stalled and not woken:
                 child.status["stall_ticks"] += 1
-        self._write_status(ticker, now_ns)
+        self._fill_status(ticker, now_ns)
         if planner.fault is not None and planner.fault is not before:
             child.trip(now_ns, *planner.fault, planner.motion_id)
+        else:
+            child.beat(now_ns)
 
     def _take_chunk(self, now_ns: int) -> None:
         number = self._chunks.newest(self._chunk)
@@ -105,14 +107,13 @@ class Control:
         tick["q1"] = step.piece.q1 if step.piece is not None else self._joints["q_command"]
         self._tick_writer.write(tick)
 
-    def _write_status(self, ticker: Ticker, now_ns: int) -> None:
+    def _fill_status(self, ticker: Ticker, now_ns: int) -> None:
         status, planner = self._child.status, self._planner
         status["ticks"], status["missed"] = ticker.ticks, ticker.missed
         status["lateness"], status["lateness_max_us"] = ticker.lateness.bins, ticker.lateness.max_us
         status["chunks"], status["late_chunks"] = planner.chunks, planner.late_chunks
         status["phase"], status["phase_motion_id"] = planner.phase, planner.motion_id
         status["plan_left_s"] = planner.plan_left_s(now_ns)
-        self._child.beat(now_ns)
 
 
 def run(child: Child) -> None:

@@ -37,12 +37,11 @@ class FaultCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row: operator's text. `needs`: the process that must be alive before `reset` is allowed."""
+    """One row: operator's text."""
 
     title: str
     cause: str
     next_step: str
-    needs: tuple[str, ...] = ("motor", "control")
 
 
 FAULTS: dict[FaultCode, Fault] = {
@@ -68,7 +67,7 @@ FAULTS: dict[FaultCode, Fault] = {
     ),
     FaultCode.MOTOR_LOST: Fault(
         "motor process lost",
-        "the motor process ended or its heartbeat stopped; the arms hold their last goal",
+        "it ended or its heartbeat stopped; real arms brake by their firmware, simulated ones stand still",
         "it is started again by itself; check the arms, then reset, home and run",
     ),
     FaultCode.CAMERA_LOST: Fault(
@@ -118,7 +117,7 @@ FAULTS: dict[FaultCode, Fault] = {
     ),
     FaultCode.COMMAND_REFUSED: Fault(
         "command refused",
-        "the motor process's last gate refused a command: a limit, a step or a number that is not finite",
+        "the motor process's last gate refused a command: beyond a limit, or not finite",
         "keep the recording, report it, then reset, home and run",
     ),
     FaultCode.TRACKING: Fault(

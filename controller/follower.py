@@ -217,19 +217,23 @@ class Follower:
         """Brake from the last command that was given, so that the first braking command is no step."""
         self.fault = reason
         if now_ns - self._t_ns > self._gate.stall_ns:  # the driver has long come to rest at the last command
-            self.qd, self._qdd = np.zeros_like(self.q), np.zeros_like(self.q)
-            self.mode = Mode.HOLD
+            self._rest()
             return
         self._t_brake_ns = self._t_ns
         self._move = stop(self._state, self._gate.brake)
         self.mode = Mode.BRAKE
 
     def _brake(self, now_ns: int) -> None:
-        assert self._move is not None
+        if self._move is None or now_ns - self._t_ns > self._gate.stall_ns:
+            self._rest()
+            return
         t_s = (now_ns - self._t_brake_ns) * 1e-9
         state = self._move.at(t_s)
         self.q, self.qd, self._qdd = self._inside(state.q), state.qd, state.qdd
         if t_s >= self._move.duration_s:
-            self.qd, self._qdd = np.zeros_like(self.q), np.zeros_like(self.q)
-            self._move = None
-            self.mode = Mode.HOLD
+            self._rest()
+
+    def _rest(self) -> None:
+        self.qd, self._qdd = np.zeros_like(self.q), np.zeros_like(self.q)
+        self._move = None
+        self.mode = Mode.HOLD

@@ -72,7 +72,7 @@ CONTROL_STATUS = np.dtype(
         ("stall_ticks", "u8"),  # ticks of a run, after its first chunk, without a plan to follow
         ("chunks", "u8"),  # spliced
         ("late_chunks", "u8"),  # refused: all of it was already past
-        ("phase", "u1"),  # motion.Phase: IDLE, WAIT, RAMP, FOLLOW, DONE
+        ("phase", "u1"),  # planner.Phase
         ("phase_motion_id", "u8"),
         ("plan_left_s", "f8"),  # how much timeline is left
     ],
@@ -110,17 +110,14 @@ LINK_STATUS = np.dtype(
     [
         *_BEAT,
         ("connected", "u1"),
-        ("server", "S1024"),  # JSON: what the server said of itself, link.SAID
+        ("server", "S1024"),  # JSON: what the server said of itself
         ("error", "S240"),  # why not connected, or what the last answer lacked
         ("requests", "u8"),
         ("answers", "u8"),
         ("reconnects", "u8"),
-        ("motion_id", "u8"),  # the motion that requests are made for
         ("first_chunk_motion_id", "u8"),  # the newest motion with a chunk delivered
         ("inference_ms", "f8"),  # server-side, of the last answer
-        ("round_trip_ms", "f8"),
         ("build_ms", "f8"),  # observation copied and packed
-        ("delay_s", "f8"),  # conservative quantile of recent observation-to-chunk delays
     ],
     align=True,
 )
@@ -155,7 +152,6 @@ CHUNK = np.dtype(  # policy link -> control
         ("t_observation_ns", "i8"),  # action k belongs at t_observation_ns + k / action_rate_hz
         ("action_rate_hz", "f8"),
         ("n_steps", "u4"),
-        ("spread_ms", "f8"),  # between the oldest and the newest exposure
         ("actions", "f8", (MAX_STEPS, N_JOINTS)),
     ],
     align=True,

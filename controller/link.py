@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import time
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -38,9 +37,7 @@ from shm import Wake
 
 BEAT_S = 0.02
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
-MAX_MESSAGE_B = 8 << 20
-DELAYS = 20
-"""Observation-to-chunk delays remembered; the expected delay is the largest of them."""
+MAX_MESSAGE_B = 16 << 20
 
 KNOWN_EXTENSIONS = frozenset({REQUEST_ID, ENVIRONMENT_STATE, OBSERVATION_AGE})
 
@@ -58,6 +55,8 @@ class SessionError(RuntimeError):
 def check_server(info: ServerInfo, config: Config) -> tuple[tuple[str, ...], float]:
     """Cameras to send and action rate, from the metadata or else the configuration. Raises SessionError."""
     cameras = info.cameras if info.cameras is not None else config.policy.cameras
+    if not cameras or len(set(cameras)) < len(cameras):
+        raise SessionError(FaultCode.POLICY_REFUSED, f"the server wants no camera or one twice: {list(cameras)}")
     lacking = [name for name in cameras if name not in config.cameras]
     if lacking:
         raise SessionError(
@@ -98,8 +97,8 @@ class Session:
         """What the daemon's status shows of the server."""
         info = self._info
         return {
-            "server": (info.server or "")[:80] or None,
-            "policy": (info.policy or "")[:80] or None,
+            "server": _ascii(info.server),
+            "policy": _ascii(info.policy),
             "cameras": self.cameras,
             "image_size": info.image_size,
             "action_rate_hz": self._rate_hz,
@@ -163,7 +162,6 @@ class Session:
         answer = self._decode(reply, chunk_id)
         status["answers"] += 1
         status["build_ms"] = (t_sent_ns - t_build_ns) * 1e-6
-        status["round_trip_ms"] = (t_received_ns - t_sent_ns) * 1e-6
         status["inference_ms"] = _inference_ms(answer)
         try:
             actions = actions_from(answer, self._acceptance, self._rate_hz)
@@ -202,6 +200,11 @@ class Session:
         return answer
 
 
+def _ascii(text: str | None) -> str | None:
+    """A server's name as it fits the status record, whatever it says."""
+    return text[:80].encode("ascii", "replace").decode() if text else None
+
+
 def _inference_ms(answer: dict[str, Any]) -> float:
     timing = answer.get("server_timing")
     value = timing.get("infer_ms") if isinstance(timing, dict) else None
@@ -219,7 +222,6 @@ class Link:
         self._chunk_writer = child.open("chunk").writer()
         self._chunk = np.zeros((), layout.CHUNK)
         self._chunk_id = time.monotonic_ns() // 1_000_000  # a restarted link goes on with higher numbers
-        self._delays_s: deque[float] = deque(maxlen=DELAYS)
 
     def next_chunk_id(self) -> int:
         self._chunk_id += 1
@@ -262,12 +264,9 @@ class Link:
         record["inference_ms"] = status["inference_ms"]
         record["t_observation_ns"] = observation.t_observation_ns
         record["action_rate_hz"], record["n_steps"] = rate_hz, len(actions)
-        record["spread_ms"] = observation.spread_s * 1e3
         record["actions"][: len(actions)] = actions
         self._chunk_writer.write(record)
         self.child.board.chunk_wake.set()
-        self._delays_s.append((time.monotonic_ns() - observation.t_observation_ns) * 1e-9)
-        status["delay_s"] = max(self._delays_s)
         status["error"] = b""
         if status["first_chunk_motion_id"] != motion_id:
             status["first_chunk_motion_id"] = motion_id
@@ -278,7 +277,6 @@ class Link:
         """The heartbeat; ends the process's work when it is time."""
         while not self.child.should_end:
             self.child.read_permit()
-            self.child.status["motion_id"] = self.order()[0]
             self.child.beat(time.monotonic_ns())
             await asyncio.sleep(BEAT_S)
 
@@ -305,6 +303,8 @@ class Link:
             max_size=MAX_MESSAGE_B,
             open_timeout=policy.connect_timeout_s,
             close_timeout=1.0,
+            ping_timeout=policy.first_answer_timeout_s,  # a stock server answers no ping while it infers
+            proxy=None,
         ) as socket:
             async with asyncio.timeout(policy.connect_timeout_s):
                 first = await socket.recv()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import sys
 from logging.handlers import QueueHandler, QueueListener
-from queue import SimpleQueue
+from queue import Full, Queue
+
+MOST_LINES = 10_000
 
 PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
@@ -26,6 +29,23 @@ class _Formatter(logging.Formatter):
         return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
 
 
+class _Dropping(QueueHandler):
+    """Drops lines that a blocked terminal or journal does not take; never waits."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(Full):
+            self.queue.put_nowait(record)
+
+
+def _stop(listener: QueueListener) -> None:
+    """Let the thread write what it has, but do not wait for a blocked stderr."""
+    with contextlib.suppress(Full):
+        listener.enqueue_sentinel()
+        thread = listener._thread  # noqa: SLF001  QueueListener.stop would join without a bound
+        if thread is not None:
+            thread.join(2.0)
+
+
 def set_up_logging(level: str, process: str, *, in_thread: bool = False) -> None:
     """Once per process. Under systemd (JOURNAL_STREAM) lines carry a priority instead of the time.
 
@@ -34,11 +54,11 @@ def set_up_logging(level: str, process: str, *, in_thread: bool = False) -> None
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(process, "JOURNAL_STREAM" in os.environ))
     if in_thread:
-        lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
+        lines: Queue[logging.LogRecord] = Queue(MOST_LINES)
         listener = QueueListener(lines, handler)
         listener.start()
-        atexit.register(listener.stop)
-        handler = QueueHandler(lines)
+        atexit.register(_stop, listener)
+        handler = _Dropping(lines)
     root = logging.getLogger()
     root.handlers[:] = [handler]  # basicConfig would give the queue a formatter of its own
     root.setLevel(level.upper())

@@ -27,7 +27,8 @@ class Phase(IntEnum):
     HOMING = 1
     RAMP = 2  # some joint still catches up with the first chunk
     FOLLOW = 3
-    DONE = 4  # arrived, or nothing left to follow
+    DONE = 4  # arrived
+    ENDED = 5  # failed: nothing left to follow, or too late
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class Planner:
 
     def _end(self, code: FaultCode, text: str) -> None:
         self.fault = (code, text)
-        self.phase = Phase.DONE
+        self.phase = Phase.ENDED
         self._move = None
 
     def _start(self, now_ns: int) -> tuple[int, int, State] | None:

@@ -22,7 +22,7 @@ from controller.states import MOVING, State
 from controller.video import VideoUnavailable
 
 PERIOD_S = 0.05
-"""The rings hold 1.28 s of motor ticks: ample for a slow disk and for encoding in between."""
+"""The rings hold five seconds of motor ticks: ample for a slow disk and for encoding in between."""
 
 BEFORE_NS = 1_000_000_000
 AFTER_NS = 500_000_000

@@ -55,6 +55,10 @@ class Facts:
     reset_missing: str = ""
 
 
+NO_FACTS = Facts(at_rest=False, robot_missing="nothing is known", run_missing="nothing is known")
+"""Every guard refuses on it; stop, trip and arrived have none."""
+
+
 def _may_home(facts: Facts, _homed: bool) -> str:
     """motor and control alive; the arms at rest"""
     if facts.robot_missing:
@@ -126,7 +130,7 @@ class StateMachine:
     def state(self) -> State:
         return self._model.state
 
-    def refusal(self, trigger: Trigger, facts: Facts) -> str:
+    def refusal(self, trigger: Trigger, facts: Facts = NO_FACTS) -> str:
         """Why `trigger` is refused now; empty when it is allowed."""
         rows = [row for row in TRANSITIONS if row[0] is trigger and row[1] is self.state]
         if not rows:
@@ -138,8 +142,8 @@ class StateMachine:
         """Operator triggers that would be accepted now."""
         return [trigger.value for trigger in OPERATOR if not self.refusal(trigger, facts)]
 
-    def fire(self, trigger: Trigger, facts: Facts) -> None:
-        """Change the state, or raise Refused and change nothing."""
+    def fire(self, trigger: Trigger, facts: Facts = NO_FACTS) -> None:
+        """Change the state, or raise Refused and change nothing. Triggers without a guard need no facts."""
         if reason := self.refusal(trigger, facts):
             raise Refused(reason, self.allowed(facts))
         self._model.trigger(trigger.value, facts=facts)

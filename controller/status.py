@@ -25,12 +25,17 @@ if TYPE_CHECKING:
     from controller.supervisor import Supervisor
 
 VERSION = version("pi0-controller")
-FRESH_RATE = 0.7
+FRESH_RATE = 0.6
 """A camera is at rate when it delivers at least this part of the rate it is set to."""
 
 
 def _number(value: Any, digits: int = 2) -> float | None:
     return round(float(value), digits) if math.isfinite(value) else None
+
+
+def at_rate(camera_status: np.ndarray[Any, Any]) -> bool:
+    """Whether a camera delivers what it is set to, as of its newest record."""
+    return bool(camera_status["measured_hz"] >= FRESH_RATE * camera_status["rate_hz"] > 0)
 
 
 def server_of(link_status: np.ndarray[Any, Any]) -> dict[str, Any] | None:
@@ -108,7 +113,7 @@ def _cameras(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
         known = daemon.frame_readers[name].newest(record, fields=("t_arrival_ns",))
         rows[name] = {
             "alive": running.healthy,
-            "at_rate": bool(status["measured_hz"] >= FRESH_RATE * status["rate_hz"] > 0),
+            "at_rate": at_rate(status),
             "rate_hz": _number(status["rate_hz"]),
             "measured_hz": _number(status["measured_hz"]),
             "frame_age_ms": _number((now_ns - int(record["t_arrival_ns"])) * 1e-6) if known else None,
@@ -181,7 +186,7 @@ def status_of(daemon: Supervisor) -> dict[str, Any]:
     """The whole document; what is not known is None."""
     now_ns = time.monotonic_ns()
     facts = daemon.facts()
-    refusals = {trigger.value: daemon.machine.refusal(trigger, facts) for trigger in OPERATOR}
+    refusals = {trigger.value: daemon.refusal(trigger, facts) for trigger in OPERATOR}
     fault = daemon.fault and daemon.fault | {"resettable": not refusals["reset"]}
     section: dict[str, Callable[[], Any]] = {
         "robot": lambda: _robot(daemon, now_ns),
@@ -199,9 +204,9 @@ def status_of(daemon: Supervisor) -> dict[str, Any]:
         "config": daemon.config_path,
         "state": daemon.machine.state.value,
         "homed": daemon.machine.homed,
-        "motion_id": daemon.motion_id,
+        "motion_id": daemon.orders.motion_id,
         "prompt": daemon.prompt,
-        "preparing": daemon.preparing,
+        "preparing": daemon.preparation.prompt if daemon.preparation else None,
         "allowed": [name for name, reason in refusals.items() if not reason],
         "refusals": {name: reason for name, reason in refusals.items() if reason},
         "fault": fault,

@@ -60,7 +60,7 @@ def state_line(status: Status) -> str:
 
 def fault_lines(fault: Mapping[str, Any]) -> list[str]:
     """What happened, why, and what to do next."""
-    reset = "" if fault.get("resettable") else "  (reset is refused while the cause lasts)"
+    reset = "" if fault.get("resettable") else "  (not yet: the arms brake, or a process is being started again)"
     return [
         f"{text(fault.get('code'))}: {text(fault.get('message'))}",
         f"cause: {text(fault.get('cause'))}",

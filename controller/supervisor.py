@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,13 @@ from controller.children import Children, Running
 from controller.config import Config
 from controller.events import EventBus, Subscription
 from controller.faults import FAULTS, FaultCode
-from controller.follower import Mode
 from controller.latency import Latencies
+from controller.orders import Orders
 from controller.planner import Phase
+from controller.readiness import Readiness
 from controller.refused import Refused
 from controller.states import Facts, State, StateMachine, Trigger
-from controller.status import server_of, status_of
+from controller.status import status_of
 from controller.usage import Usage
 
 RENEW_S = 0.01
@@ -36,6 +38,18 @@ PARK_TIMEOUT_S = 30.0
 RESET_TIMEOUT_S = 1.0
 
 log = logging.getLogger(__name__)
+
+
+class DaemonFailed(RuntimeError):
+    """The daemon cannot do what its configuration asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A run that waits for its first chunk."""
+
+    motion_id: int
+    prompt: str
 
 
 class Supervisor:
@@ -50,82 +64,85 @@ class Supervisor:
         self.bus = EventBus()
         self.machine = StateMachine(self._changed)
         self.children = Children(config, self.owned, self._lost)
+        self.ready = Readiness(config, self.children)
         self.usage = Usage()
         self.latencies = Latencies(self.owned.rings["handed"].reader())
         self.frame_readers = {name: self.owned.rings[frame_ring(name)].reader() for name in config.cameras}
         self.newest_frames = {name: self.owned.rings[frame_ring(name)].blank() for name in config.cameras}
         self.fault: dict[str, Any] | None = None
         self.prompt: str | None = None
-        self.preparing: str | None = None
-        self.motion_id = 0
-        self._permit_writer = self.owned.rings["permit"].writer()
-        self._permit = np.zeros((), layout.PERMIT)
-        self._order_writer = self.owned.rings["link_order"].writer()
+        self.preparation: Preparation | None = None
+        self.orders = Orders(self.owned, config.daemon.lease_s)
         self._event_writer = self.owned.rings["event"].writer()
         self._closing = asyncio.Event()
+        self._hurry = False
+        self._trips = 0
         self._attention = asyncio.Event()
 
     # ---- what an operator can ask (api.Operations) -----------------------------------------------------
 
     async def home(self) -> None:
-        self._refuse_while_preparing()
         self._require(Trigger.HOME)
-        self._begin_motion()
+        self.orders.begin_motion()
         self.machine.fire(Trigger.HOME, self.facts())
 
     async def run(self, prompt: str) -> None:
-        self._refuse_while_preparing()
         self._require(Trigger.RUN)
-        self._begin_motion()
-        self.preparing = prompt
+        preparation = self.preparation = Preparation(self.orders.begin_motion(), prompt)
         try:
-            self._order_link(self.motion_id, prompt)
-            await self._first_chunk(self.motion_id)
-            self.prompt = prompt
+            self.orders.ask_policy(preparation.motion_id, prompt)
+            await self._first_chunk(preparation)
             self.machine.fire(Trigger.RUN, self.facts())
+            self.prompt = prompt
         except BaseException:
-            self._order_link(0, "")
+            if self.preparation is preparation:
+                self.orders.ask_policy(0, "")
             raise
         finally:
-            self.preparing = None
+            if self.preparation is preparation:
+                self.preparation = None
 
     async def stop(self) -> None:
-        if self.preparing is not None:
-            self.preparing = None
-            self._order_link(0, "")
+        asked_ns = time.monotonic_ns()
+        if self.preparation is not None:
+            self.preparation = None
+            self.orders.ask_policy(0, "")
         elif self.machine.state in (State.HOMING, State.RUNNING):
-            self.machine.fire(Trigger.STOP, self.facts())
-        await self._rest()
+            self.machine.fire(Trigger.STOP)
+        await self._rest(asked_ns)
 
     async def estop(self, who: str) -> None:
         self.trip(FaultCode.ESTOP, f"by {who}")
 
     async def reset(self) -> None:
         self._require(Trigger.RESET)
-        self._permit["reset_count"] += 1
-        self._write_permit()
+        trips = self._trips
+        self.orders.reset()
         deadline_ns = time.monotonic_ns() + round(RESET_TIMEOUT_S * 1e9)
         while waiting := [name for name in ("motor", "control", "link") if self._must_reset(name)]:
             if time.monotonic_ns() > deadline_ns:
                 raise TimeoutError(f"no reset within {RESET_TIMEOUT_S:g} s by {', '.join(waiting)}; see its log")
             await asyncio.sleep(RENEW_S)
+        if self._trips != trips:
+            raise Refused("another fault came meanwhile; see pi0ctl status", self.allowed())
         self.machine.fire(Trigger.RESET, self.facts())
 
     async def shutdown(self) -> None:
         self.close()
 
     def close(self) -> None:
-        """Begin the orderly end."""
+        """Begin the orderly end; asked a second time, do without parking."""
+        if self._closing.is_set():
+            self._hurry = True
         self._closing.set()
 
     async def lay_out_scene(self, seed: int) -> None:
         if self.config.robot.kind != "sim":
             raise Refused(f"robot.kind is {self.config.robot.kind!r}: there is no scene to lay out", self.allowed())
-        if self.machine.state is not State.IDLE:
-            raise Refused(f"the scene is laid out in idle only, not in {self.machine.state.value}", self.allowed())
-        self._permit["scene_count"] += 1
-        self._permit["scene_seed"] = seed
-        self._write_permit()
+        reason = self._busy() or self.ready.missing("motor")
+        if self.machine.state is not State.IDLE or reason or not self.ready.at_rest():
+            raise Refused(reason or "the scene is laid out in idle only, with the arms at rest", self.allowed())
+        self.orders.lay_out_scene(seed)
         self.publish("scene", f"laid out anew with seed {seed}", seed=seed)
 
     def status(self) -> dict[str, Any]:
@@ -139,72 +156,52 @@ class Supervisor:
     def facts(self) -> Facts:
         """What the state machine's guards look at, as of the children's newest records."""
         return Facts(
-            at_rest=self._at_rest(),
-            robot_missing=self._unhealthy("motor", "control"),
-            run_missing=self._run_missing(),
-            reset_missing=self._reset_missing(),
+            at_rest=self.ready.at_rest(),
+            robot_missing=self.ready.missing("motor", "control"),
+            run_missing=self.ready.missing_for_run(),
+            reset_missing=self.ready.missing("motor", "control"),
         )
 
     def allowed(self) -> list[str]:
-        return self.machine.allowed(self.facts())
+        return ["stop"] if self._busy() else self.machine.allowed(self.facts())
 
-    def _unhealthy(self, *names: str) -> str:
-        missing = [name for name in names if not self.children[name].healthy]
-        return f"not ready: {', '.join(missing)}" if missing else ""
+    def _busy(self) -> str:
+        """Why nothing new may begin, whatever the state; empty when it may."""
+        if self._closing.is_set():
+            return "the daemon is ending"
+        return "a run is being prepared; stop it first" if self.preparation is not None else ""
 
-    def _at_rest(self) -> bool:
-        return int(self.children["motor"].status["mode"]) == Mode.HOLD
-
-    def wanted_cameras(self) -> tuple[str, ...]:
-        """The cameras that the connected server asked for, else those of the configuration."""
-        server = server_of(self.children["link"].status)
-        return tuple(server["cameras"]) if server else self.config.policy.cameras
-
-    def _run_missing(self) -> str:
-        if missing := self._unhealthy("link"):
-            return missing
-        link = self.children["link"].status
-        if not link["connected"]:
-            why = layout.text(link["error"])
-            return f"no policy server at {self.config.policy.url}" + (f": {why}" if why else "")
-        if missing := self._unhealthy(*(camera_process(name) for name in self.wanted_cameras())):
-            return missing
-        for name in self.wanted_cameras():
-            status = self.children[camera_process(name)].status
-            if status["measured_hz"] < 0.5 * status["rate_hz"] or not status["frames"]:
-                return f"{name} delivers {status['measured_hz']:.1f} Hz, set to {status['rate_hz']:.0f} Hz"
-        return ""
-
-    def _reset_missing(self) -> str:
-        if self.fault is None:
+    def refusal(self, trigger: Trigger, facts: Facts) -> str:
+        """Why an operator's trigger is refused now; empty when it is allowed. `stop` never is."""
+        if trigger is Trigger.STOP:
             return ""
-        return self._unhealthy(*FAULTS[FaultCode[self.fault["code"].upper()]].needs)
+        return self._busy() or self.machine.refusal(trigger, facts)
 
     def _require(self, trigger: Trigger) -> None:
-        if reason := self.machine.refusal(trigger, self.facts()):
+        if reason := self.refusal(trigger, self.facts()):
             raise Refused(reason, self.allowed())
-
-    def _refuse_while_preparing(self) -> None:
-        if self.preparing is not None:
-            raise Refused("a run is being prepared; stop it first", ["stop"])
 
     # ---- faults ------------------------------------------------------------------------------------------
 
     def trip(self, code: FaultCode, text: str) -> None:
-        """Latch a fault and end all motion; a fault on top of a fault is only told."""
+        """Latch a fault and end all motion. On top of a fault, an emergency stop takes its place; others are told."""
         row = FAULTS[code]
         message = f"{row.title}: {text}" if text else row.title
-        if self.machine.state is State.FAULT:
+        self._trips += 1
+        latched = self.machine.state is State.FAULT
+        if latched and code is not FaultCode.ESTOP:
             self.publish("fault_again", message, code=code.name.lower())
             return
+        before = self.fault["state_before"] if latched and self.fault else self.machine.state.value
         self.fault = {
             "code": code.name.lower(),
             "message": message,
             "cause": row.cause,
             "next_step": row.next_step,
-            "state_before": self.machine.state.value,
+            "state_before": before,
         }
-        self.machine.fire(Trigger.TRIP, self.facts())
+        if not latched:
+            self.machine.fire(Trigger.TRIP)
         event = self.publish("fault", message, **self.fault)
         self.fault["time"] = event["time"]
         log.error("fault=%s %s; next: %s", code.name.lower(), message, row.next_step)
@@ -214,7 +211,7 @@ class Supervisor:
         moving = self.machine.state in (State.HOMING, State.RUNNING)
         wanted = running.row.name in ("motor", "control") or self.machine.state is State.RUNNING
         if code is FaultCode.CAMERA_LOST:
-            wanted = wanted and running.row.name in map(camera_process, self.wanted_cameras())
+            wanted = wanted and running.row.name in map(camera_process, self.ready.wanted_cameras())
         if code is not None and (running.row.loss_matters_idle or (moving and wanted)):
             self.trip(code, text)
 
@@ -225,12 +222,12 @@ class Supervisor:
             code = FaultCode(int(status["fault"]))
             if code is FaultCode.NONE or not self._has_reset(name):
                 continue
-            of_this_motion = int(status["fault_motion_id"]) == self.motion_id
+            of_this_motion = int(status["fault_motion_id"]) == self.orders.motion_id
             if of_this_motion and self.machine.state in (State.HOMING, State.RUNNING):
                 self.trip(code, layout.text(status["fault_text"]))
 
     def _has_reset(self, name: str) -> bool:
-        return bool(self.children[name].status["reset_count"] == self._permit["reset_count"])
+        return bool(self.children[name].status["reset_count"] == self.orders.reset_count)
 
     def _must_reset(self, name: str) -> bool:
         """A child that is being started again has nothing to forget."""
@@ -238,58 +235,62 @@ class Supervisor:
 
     # ---- motion ------------------------------------------------------------------------------------------
 
-    def _begin_motion(self) -> None:
-        self.motion_id += 1
-        self._permit["motion_id"] = self.motion_id
-        self._permit["park"] = 0
+    async def _first_chunk(self, preparation: Preparation) -> None:
+        """Wait until the link has delivered a chunk for this motion. Raises Refused.
 
-    async def _first_chunk(self, motion_id: int) -> None:
-        """Wait until the link has delivered a chunk for this motion. Raises Refused."""
+        Returns in the same turn of the loop in which everything was found in order: no stop comes between.
+        """
         link = self.children["link"].status
-        deadline_ns = time.monotonic_ns() + round(1e9 * self.config.policy.first_answer_timeout_s)
-        while int(link["first_chunk_motion_id"]) != motion_id:
-            if self.preparing is None or self.machine.state is not State.IDLE:
+        bound_s = self.config.policy.first_answer_timeout_s
+        deadline_ns = time.monotonic_ns() + round(1e9 * bound_s)
+        while True:
+            if self.machine.state is not State.IDLE and self.fault is not None:
+                raise Refused(self.fault["message"], self.allowed())
+            if self.preparation is not preparation:
                 raise Refused("stopped while waiting for the first actions", self.allowed())
-            if link["fault"] and int(link["fault_motion_id"]) == motion_id:
-                raise Refused(layout.text(link["fault_text"]), self.allowed())
-            if not link["connected"] or time.monotonic_ns() > deadline_ns:
-                reason = self._run_missing() or "the policy server sent no first actions in time"
+            if int(link["first_chunk_motion_id"]) == preparation.motion_id:
+                return
+            reason = self.ready.missing_for_run()
+            if link["fault"] and int(link["fault_motion_id"]) == preparation.motion_id:
+                reason = layout.text(link["fault_text"])
+            elif time.monotonic_ns() > deadline_ns:
+                reason = reason or f"no first actions within {bound_s:g} s; look at the policy server's log"
+            elif link["connected"]:
+                reason = ""
+            if reason:
+                self.preparation = None
+                self.orders.ask_policy(0, "")
                 raise Refused(reason, self.allowed())
             self._attention.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._attention.wait(), 2 * RENEW_S)
 
-    async def _rest(self) -> None:
-        """Wait until the motor process holds."""
+    async def _rest(self, asked_ns: int) -> None:
+        """Wait until the motor process, having seen what was ordered at asked_ns, holds. Raises TimeoutError."""
+        seen_ns = asked_ns + round(2e9 / self.config.robot.rate_hz)
         deadline_ns = time.monotonic_ns() + round(REST_TIMEOUT_S * 1e9)
-        await asyncio.sleep(2 * RENEW_S)  # one look of the motor process at the withdrawn permit
-        while not self._at_rest() and time.monotonic_ns() < deadline_ns:
+        while not self.ready.at_rest(seen_ns):
+            if time.monotonic_ns() > deadline_ns:
+                raise TimeoutError(
+                    f"the motor process does not say that the arms are at rest, {REST_TIMEOUT_S:g} s after the stop; "
+                    "watch them, use their own emergency stop"
+                )
             await asyncio.sleep(RENEW_S)
-
-    def _order_link(self, motion_id: int, prompt: str) -> None:
-        order = np.zeros((), layout.LINK_ORDER)
-        order["t_ns"], order["motion_id"], order["prompt"] = time.monotonic_ns(), motion_id, prompt.encode()
-        self._order_writer.write(order)
-        self.owned.board.order_wake.set()
-
-    def _write_permit(self) -> None:
-        permit, now_ns = self._permit, time.monotonic_ns()
-        permit["t_ns"] = now_ns
-        permit["lease_until_ns"] = now_ns + round(self.config.daemon.lease_s * 1e9)
-        permit["state"] = self.machine.state.code
-        self._permit_writer.write(permit)
 
     def _changed(self, before: State, trigger: Trigger, after: State) -> None:
         """Every change of state passes here: tell the motors first, then everybody else."""
-        self._write_permit()
+        self.orders.renew(self.machine.state.code)
         if after is not State.RUNNING:
-            self._order_link(0, "")
+            self.orders.ask_policy(0, "")
             self.prompt = None
+        if after is State.FAULT:
+            self.preparation = None
         if trigger is Trigger.RESET:
             self.fault = None
         text = f"{before.value} -> {after.value} by {trigger.value}"
-        self.publish("state", text, before=before.value, after=after.value, motion_id=self.motion_id)
-        log.info("state=%s before=%s trigger=%s motion_id=%d", after.value, before.value, trigger.value, self.motion_id)
+        self.publish("state", text, before=before.value, after=after.value, motion_id=self.orders.motion_id)
+        motion_id = self.orders.motion_id
+        log.info("state=%s before=%s trigger=%s motion_id=%d", after.value, before.value, trigger.value, motion_id)
 
     def publish(self, kind: str, text: str, **fields: Any) -> dict[str, Any]:
         """Tell readers of the event stream, and the recorder."""
@@ -306,11 +307,10 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         attention = self.owned.board.attention
         loop.add_reader(attention.fileno(), self._called)
-        self._write_permit()
-        self.children.start_all(time.monotonic_ns())
         renewing, measuring = asyncio.create_task(self._renew()), asyncio.create_task(self._measure())
         closing = asyncio.create_task(self._closing.wait())
         try:
+            self.children.start_all(time.monotonic_ns())
             tasks: set[asyncio.Task[Any]] = {renewing, measuring, closing}
             for task in (await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))[0]:
                 task.result()
@@ -323,13 +323,15 @@ class Supervisor:
             self.owned.close()
 
     async def _renew(self) -> None:
-        late_ns = round(0.5e9 * self.config.daemon.lease_s)
+        self.orders.renew(self.machine.state.code)
         while True:
-            gap_ns = time.monotonic_ns() - int(self._permit["t_ns"])
-            self._write_permit()
-            if gap_ns > late_ns:
-                log.warning("lease renewed late: %.0f ms after the last time", gap_ns * 1e-6)
+            gap_s = self.orders.age_s()
+            self.orders.renew()
+            if gap_s > 0.5 * self.config.daemon.lease_s:
+                log.warning("lease renewed late: %.0f ms after the last time", gap_s * 1e3)
             self._look()
+            if self.children.fatal:
+                raise DaemonFailed(self.children.fatal)
             await asyncio.sleep(RENEW_S)
 
     def _called(self) -> None:
@@ -341,38 +343,45 @@ class Supervisor:
         self.children.watch(time.monotonic_ns())
         self._reported_faults()
         control = self.children["control"].status
-        arrived = int(control["phase"]) == Phase.DONE and int(control["phase_motion_id"]) == self.motion_id
-        failed = control["fault"] and int(control["fault_motion_id"]) == self.motion_id
+        arrived = int(control["phase"]) == Phase.DONE and int(control["phase_motion_id"]) == self.orders.motion_id
+        failed = control["fault"] and int(control["fault_motion_id"]) == self.orders.motion_id
         if self.machine.state is State.HOMING and arrived and not failed:
-            self.machine.fire(Trigger.ARRIVED, self.facts())
+            self.machine.fire(Trigger.ARRIVED)
         self._attention.set()
 
     async def _measure(self) -> None:
         while True:
-            self.latencies.drain()
             pids = [running.pid for running in self.children.all.values() if running.pid is not None]
-            self.usage.sample([os.getpid(), *pids])
+            try:
+                self.latencies.drain()
+                self.usage.sample([os.getpid(), *pids])
+            except Exception:
+                log.exception("statistics are missing")  # and nothing else is: they stop no motion
             await asyncio.sleep(1.0)
 
     async def _rest_and_park(self) -> None:
-        self.publish("shutdown", "ending: brake, hold, then the children")
-        await self.stop()
-        if self.config.robot.park is None or not self.machine.homed:
-            return
-        with contextlib.suppress(Refused, TimeoutError):
-            self._begin_motion()
-            self._permit["park"] = 1
-            self.machine.fire(Trigger.HOME, self.facts())
-            async with asyncio.timeout(PARK_TIMEOUT_S):
-                while self.machine.state is State.HOMING:
-                    await asyncio.sleep(RENEW_S)
-        await self.stop()
+        """Come to rest. Park only from a homed idle: who ends a run does not ask for another motion."""
+        facts = self.facts()
+        at_home = self.machine.homed and self.preparation is None and not self.machine.refusal(Trigger.HOME, facts)
+        park = self.config.robot.park is not None and at_home
+        self.publish("shutdown", "ending: " + ("park, hold" if park else "brake, hold") + ", then the children")
+        with contextlib.suppress(TimeoutError):
+            if park:
+                self.orders.begin_motion(park=True)
+                self.machine.fire(Trigger.HOME, facts)
+                async with asyncio.timeout(PARK_TIMEOUT_S):
+                    while self.machine.state is State.HOMING and not self._hurry:
+                        await asyncio.sleep(RENEW_S)
+        try:
+            await self.stop()
+        except TimeoutError as error:
+            log.error("%s", error)  # noqa: TRY400  told to the operator, not a bug
 
     async def _end_children(self, renewing: asyncio.Task[None]) -> None:
         renewing.cancel()
-        self._permit["exit"] = 1
+        self.orders.end()
         deadline_ns = time.monotonic_ns() + round(END_TIMEOUT_S * 1e9)
         while self.children.alive() and time.monotonic_ns() < deadline_ns:
-            self._write_permit()
+            self.orders.renew()
             await asyncio.sleep(RENEW_S)
         self.children.kill()

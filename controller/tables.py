@@ -42,7 +42,7 @@ def states_page() -> str:
         "A trigger that is not in the table for a state, or that lacks what it needs, is refused with the reason and",
         "with the triggers that are allowed instead; nothing changes. `trip` is the machine's own trigger, raised by",
         "every fault; `arrived` comes when the arms are measured at the home pose. Arriving makes the arms homed, a",
-        "fault undoes it.",
+        "fault undoes it. `pi0ctl stop` is never refused: where nothing moves it changes nothing.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -55,7 +55,8 @@ def faults_page() -> str:
         NOTE,
         "",
         "A fault drops the plan, brakes the arms within their limits and holds them. It lasts until `pi0ctl reset`,",
-        "which is refused while its cause lasts. The message adds the measured number and its bound.",
+        "which wants the motor and control processes alive and the arms at rest. The message adds the measured number",
+        "and its bound.",
         "",
         _row("Code", "Number", "What happened", "Cause", "Next step"),
         _row("---", "---", "---", "---", "---"),

@@ -21,7 +21,8 @@ class Usage:
         fresh = {}
         for pid in pids:
             try:
-                process = self._processes.setdefault(pid, psutil.Process(pid))
+                process = self._processes.get(pid) or psutil.Process(pid)
+                self._processes[pid] = process
                 cpu, rss_b = process.cpu_percent(), process.memory_info().rss
             except psutil.Error:
                 continue

@@ -37,13 +37,6 @@ def test_every_row_says_what_why_and_what_next(code):
     assert len({other.title for other in FAULTS.values()}) == len(FAULTS)
 
 
-def test_what_a_reset_needs_are_processes_of_the_daemon():
-    names = {row.name for row in table(load(shipped("sim")))}
-    for fault in FAULTS.values():
-        assert set(fault.needs) <= names
-        assert {"motor", "control"} <= set(fault.needs)
-
-
 def test_the_loss_of_a_process_is_a_fault_of_the_table():
     rows = table(load(shipped("sim")))
     assert {row.loss for row in rows} - {None} <= set(FAULTS)

@@ -164,7 +164,7 @@ def test_the_end_of_the_plan_is_a_brake_and_a_fault():
     last = rig.steps[-1][1]
     assert last.piece is None
     assert last.stalled
-    assert rig.planner.phase is Phase.DONE
+    assert rig.planner.phase is Phase.ENDED
 
 
 def test_a_chunk_that_comes_after_the_plan_ended_starts_nothing():
@@ -192,7 +192,7 @@ def test_control_too_late_for_its_own_piece_is_said_once_and_ends_the_motion(sta
     assert "ms too late for its own piece" in first[1]
     rig.advance(200)
     assert rig.planner.fault is first
-    assert rig.planner.phase is Phase.DONE
+    assert rig.planner.phase is Phase.ENDED
     assert rig.steps[-1][1].piece is None
 
 

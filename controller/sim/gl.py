@@ -5,6 +5,7 @@ MuJoCo reads the choice from the environment variable MUJOCO_GL, so `select` run
 
 from __future__ import annotations
 
+import ctypes
 import glob
 import os
 from collections.abc import Callable
@@ -25,8 +26,8 @@ class Gl(Enum):
 
 
 _INSTALL = {
-    Gl.OSMESA: "install libosmesa6 (Debian 12, Ubuntu 22.04) or set the cameras' gl to egl",
-    Gl.EGL: "install libegl1 and libgl1-mesa-dri, or the GPU's driver with its EGL library",
+    Gl.OSMESA: "install libosmesa6",
+    Gl.EGL: "install libegl1, libopengl0 and libgl1-mesa-dri, or the GPU's driver with its EGL library",
 }
 
 
@@ -56,6 +57,6 @@ def make_context(gl: Gl, width: int, height: int) -> Any:
     try:
         context = import_module(f"mujoco.{gl.value}").GLContext(width, height)
         context.make_current()
-    except (ImportError, AttributeError, RuntimeError) as error:
+    except (ImportError, AttributeError, RuntimeError, ctypes.ArgumentError) as error:
         raise CameraError(f"no OpenGL through {gl.value}: {error}; {_INSTALL[gl]}") from error
     return context

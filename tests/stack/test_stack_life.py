@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from harness import Tap, check_smooth, configuration, daemon, leftovers, rest_after_ms, wait_for
-from servers import METADATA, answering, server, sway
+from servers import HOME, METADATA, PERIOD_S, SWAY, answering, server, sway
 
 from controller.refused import Refused
+from policy_server.protocol import pack
 
 pytestmark = pytest.mark.stack
 
@@ -110,16 +115,54 @@ def test_no_motion_is_replayed_after_a_fault(tmp_path: Path) -> None:
         assert np.abs(measured - held)[[0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]].max() < 0.02
 
 
+def test_stop_while_a_run_is_prepared_keeps_it_from_beginning(tmp_path: Path) -> None:
+    with server(delay_s=1.0) as url, daemon(tmp_path, url) as running:
+        running.home()
+        running.until("run allowed", lambda status: "run" in status["allowed"])
+        refused: list[str] = []
+
+        def run() -> None:
+            with pytest.raises(Refused) as error:
+                running.client.command("run", 30.0, prompt="x")
+            refused.append(error.value.reason)
+
+        asking = threading.Thread(target=run)
+        asking.start()
+        status = running.until("preparing", lambda status: status["preparing"])
+        assert status["allowed"] == ["stop"]
+        with pytest.raises(Refused, match="being prepared"):
+            running.client.command("home", 5.0)
+        running.client.command("stop", 10.0)
+        asking.join()
+        assert refused == ["stopped while waiting for the first actions"]
+        time.sleep(1.2)  # the answer comes, and nobody wants it any more
+        status = running.status()
+        assert (status["state"], status["preparing"], status["control"]["chunks"]) == ("idle", None, 0)
+        running.run()
+        running.client.command("stop", 10.0)
+
+
+def test_an_emergency_stop_on_top_of_a_fault_takes_its_place(tmp_path: Path) -> None:
+    with server() as url, daemon(tmp_path, url) as running:
+        running.home()
+        running.run()
+        os.kill(running.pid_of("control"), signal.SIGKILL)
+        running.until("fault", lambda status: status["state"] == "fault")
+        running.client.command("estop", 5.0)
+        status = running.status()
+        assert (status["fault"]["code"], status["fault"]["state_before"]) == ("estop", "running")
+
+
+def test_stop_where_nothing_moves_is_no_error(tmp_path: Path) -> None:
+    with server() as url, daemon(tmp_path, url) as running:
+        running.client.command("stop", 5.0)
+        assert running.status()["state"] == "idle"
+
+
 def test_an_action_rate_of_30_hz_is_followed(tmp_path: Path) -> None:
-    import time
-
     def slow_sway(_request: object) -> np.ndarray:
-        from servers import HOME, PERIOD_S, SWAY
-
         t_s = time.monotonic() + np.arange(50) / 30.0
         return HOME + SWAY * np.sin(2 * np.pi * t_s / PERIOD_S)[:, None]
-
-    from policy_server.protocol import pack
 
     metadata = pack(METADATA | {"action_rate_hz": 30.0})
     with server(answering(slow_sway), metadata=metadata) as url, daemon(tmp_path, url) as running:
@@ -161,6 +204,13 @@ def test_a_second_daemon_is_refused_and_the_first_goes_on(tmp_path: Path) -> Non
         assert str(running.socket) in second.stderr
         assert str(running.process.pid) in second.stderr
         running.home()
+
+
+def test_a_robot_without_an_adapter_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "controller", "--config", "trossen_stationary"]
+    ended = subprocess.run([*command, "--socket", str(tmp_path / "c.sock")], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 78
+    assert "robot.kind = 'trossen': this version has adapters for sim only" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,18 @@
+"""Which robots and cameras this version can drive. Pure; looked at before anything starts."""
+
+from __future__ import annotations
+
+from controller.config import Config
+
+ROBOTS = ("sim",)
+CAMERAS = ("sim", "pattern")
+
+
+def lacking(config: Config) -> str:
+    """What the configuration asks for and nobody here can drive; empty when all is there."""
+    if config.robot.kind not in ROBOTS:
+        return f"robot.kind = {config.robot.kind!r}: this version has adapters for {', '.join(ROBOTS)} only"
+    for name, camera in config.cameras.items():
+        if camera.kind not in CAMERAS:
+            return f"cameras.{name}.kind = {camera.kind!r}: this version has adapters for {', '.join(CAMERAS)} only"
+    return ""

@@ -1,0 +1,72 @@
+"""What the supervisor tells its children: the permission to move, and what the policy link shall ask for.
+
+Two records in shared memory, written by nobody else and read first in every tick.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from controller import layout
+from controller.board import OwnedBoard
+
+
+class Orders:
+    """The permit and the link's order, and the numbers in them that only rise."""
+
+    def __init__(self, owned: OwnedBoard, lease_s: float) -> None:
+        self._lease_ns = round(lease_s * 1e9)
+        self._permit_writer = owned.rings["permit"].writer()
+        self._permit = np.zeros((), layout.PERMIT)
+        self._link_writer = owned.rings["link_order"].writer()
+        self._link_wake = owned.board.order_wake
+
+    @property
+    def motion_id(self) -> int:
+        return int(self._permit["motion_id"])
+
+    @property
+    def reset_count(self) -> int:
+        return int(self._permit["reset_count"])
+
+    def age_s(self) -> float:
+        """Time since the permit was last written."""
+        return (time.monotonic_ns() - int(self._permit["t_ns"])) * 1e-9
+
+    def renew(self, state: int | None = None) -> None:
+        """Write the permit with a new lease, and with a new state if one is given."""
+        permit, now_ns = self._permit, time.monotonic_ns()
+        permit["t_ns"], permit["lease_until_ns"] = now_ns, now_ns + self._lease_ns
+        if state is not None:
+            permit["state"] = state
+        self._permit_writer.write(permit)
+
+    def begin_motion(self, *, park: bool = False) -> int:
+        """A new number for the next motion; it takes effect with the next renewal."""
+        self._permit["motion_id"] += 1
+        self._permit["park"] = park
+        return self.motion_id
+
+    def reset(self) -> None:
+        """Tell the children to forget their faults."""
+        self._permit["reset_count"] += 1
+        self.renew()
+
+    def lay_out_scene(self, seed: int) -> None:
+        self._permit["scene_count"] += 1
+        self._permit["scene_seed"] = seed
+        self.renew()
+
+    def end(self) -> None:
+        """Tell the children to end."""
+        self._permit["exit"] = 1
+        self.renew()
+
+    def ask_policy(self, motion_id: int, prompt: str) -> None:
+        """Have the link ask for actions for this motion; motion 0: for none."""
+        order = np.zeros((), layout.LINK_ORDER)
+        order["t_ns"], order["motion_id"], order["prompt"] = time.monotonic_ns(), motion_id, prompt.encode()
+        self._link_writer.write(order)
+        self._link_wake.set()
