@@ -45,6 +45,9 @@ class Gate:
     """After a gap this long between two steps the arms stand at the last command: nothing is left to brake."""
     margin: float = 1e-3
     """A position this far outside the limits is still clamped (rad, m); farther is refused."""
+    start: float = 0.02
+    """A motion may be taken up this far on its way (rad, m), because its first piece came late. It is then begun at
+    the hold all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +154,12 @@ class Follower:
     def _far(self, first: Vector) -> tuple[FaultCode, str] | None:
         """A first command away from the hold. One that is not finite is left to the gate."""
         error = np.abs(first - self.q)
-        if not (error > self._gate.margin).any():
+        if not (error > self._gate.start).any():
             return None
         worst = int(np.nanargmax(error))
         return FaultCode.START_MISMATCH, (
             f"{JOINT_NAMES[worst]} is held at {self.q[worst]:.4f} but its first command is {first[worst]:.4f} "
-            f"(bound {self._gate.margin:.4f} apart)"
+            f"(bound {self._gate.start:.4f} apart)"
         )
 
     def _follow(self, now_ns: int, permit: Permit, q_measured: Vector) -> None:

@@ -317,12 +317,21 @@ def test_arms_that_were_moved_by_hand_do_not_start():
 
 def test_a_first_command_away_from_the_hold_does_not_start():
     follower = Follower(GATE, HOME)
-    follower.step(0, permit(), Command(1, 1, piece(HOME + joints(0.01, 12), HOME)), HOME)
+    follower.step(0, permit(), Command(1, 1, piece(HOME + joints(0.03, 12), HOME)), HOME)
     assert follower.mode is Mode.HOLD
     assert follower.fault == (
         FaultCode.START_MISMATCH,
-        "right_joint_5 is held at 0.0000 but its first command is 0.0100 (bound 0.0010 apart)",
+        "right_joint_5 is held at 0.0000 but its first command is 0.0300 (bound 0.0200 apart)",
     )
+
+
+def test_a_first_piece_that_comes_late_is_begun_at_the_hold():
+    follower = Follower(GATE, HOME)
+    ahead = HOME + joints(0.004, 3)
+    late = piece(ahead, ahead + joints(0.03, 3), joints(0.2, 3), joints(0.4, 3))
+    follower.step(0, permit(), Command(2, 1, late), HOME)
+    assert follower.mode is Mode.FOLLOW
+    np.testing.assert_allclose(follower.q, HOME, atol=1e-9)
 
 
 def test_take_measured_is_for_arms_that_are_elsewhere_and_at_rest():

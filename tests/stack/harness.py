@@ -146,6 +146,7 @@ class Daemon:
         return self
 
     def home(self) -> None:
+        self.until("home allowed", lambda status: "home" in status["allowed"])
         self.client.command("home", 10.0)
         self.until("homed", lambda status: status["homed"] and status["state"] == "idle")
 

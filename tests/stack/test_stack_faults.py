@@ -51,27 +51,21 @@ def works_again(running: Daemon) -> None:
     check_smooth(tap.drain())
 
 
-@pytest.mark.parametrize(
-    ("process", "code"),
-    [
-        ("control", "control_lost"),
-        ("link", "link_lost"),
-        ("camera cam_left_wrist", "camera_lost"),
-    ],
-)
-def test_a_killed_child_brakes_the_arms(tmp_path: Path, process: str, code: str) -> None:
+def test_a_killed_child_brakes_the_arms_and_all_works_again(tmp_path: Path) -> None:
+    losses = {"control": "control_lost", "link": "link_lost", "camera cam_left_wrist": "camera_lost"}
     with server() as url, daemon(tmp_path, url) as running:
-        tap = running_fast(running)
-        pid = running.pid_of(process)
-        t_event_ns = time.monotonic_ns()
-        os.kill(pid, signal.SIGKILL)
-        status = running.until("fault", lambda status: status["state"] == "fault")
-        rows = tap.watch(0.5)
-        assert status["fault"]["code"] == code
-        assert "signal 9" in status["fault"]["message"]
-        check_smooth(rows)
-        print(f"at rest after {rest_after_ms(rows, t_event_ns):.0f} ms")
-        works_again(running)
+        for process, code in losses.items():
+            tap = running_fast(running)
+            pid = running.pid_of(process)
+            t_event_ns = time.monotonic_ns()
+            os.kill(pid, signal.SIGKILL)
+            status = running.until("fault", lambda status: status["state"] == "fault")
+            rows = tap.watch(0.5)
+            assert status["fault"]["code"] == code
+            assert "signal 9" in status["fault"]["message"]
+            check_smooth(rows)
+            print(f"{process} killed: at rest after {rest_after_ms(rows, t_event_ns):.0f} ms")
+            works_again(running)
 
 
 def test_a_killed_motor_process_leaves_the_arms_where_they_are(tmp_path: Path) -> None:
@@ -97,15 +91,15 @@ def test_a_killed_recorder_stops_nothing(tmp_path: Path) -> None:
         running.client.command("stop", 10.0)
 
 
-@pytest.mark.parametrize("process", ["control", "link", "motor"])
-def test_a_hung_child_is_a_fault_and_is_replaced(tmp_path: Path, process: str) -> None:
+def test_a_hung_child_is_a_fault_and_is_replaced(tmp_path: Path) -> None:
     with server() as url, daemon(tmp_path, url) as running:
-        running_fast(running)
-        pid = running.pid_of(process)
-        os.kill(pid, signal.SIGSTOP)
-        running.until("fault", lambda status: status["state"] == "fault")
-        running.until("replaced", lambda status: status["processes"][process]["pid"] not in (pid, None))
-        works_again(running)
+        for process in ("control", "link", "motor"):
+            running_fast(running)
+            pid = running.pid_of(process)
+            os.kill(pid, signal.SIGSTOP)
+            running.until("fault", lambda status: status["state"] == "fault")
+            running.until("replaced", lambda s, name=process, old=pid: s["processes"][name]["pid"] not in (old, None))
+            works_again(running)
 
 
 def test_a_killed_supervisor_lets_the_motor_process_brake_and_then_everything_ends(tmp_path: Path) -> None:
@@ -202,36 +196,25 @@ def test_a_lying_server_moves_nothing_and_is_told_on(tmp_path: Path) -> None:
         running.client.command("stop", 10.0)
 
 
-def lying_later(good: int, lie: Answer) -> Answer:
-    """Answers well a few times, then lies."""
-    count = 0
-
-    def answer(request: dict[str, Any]) -> bytes | str:
-        nonlocal count
-        count += 1
-        return answering(sway)(request) if count <= good else lie(request)
-
-    return answer
+LATE_LIES: dict[str, tuple[Answer, str]] = {
+    "nan": (answering(lambda _request: np.full((50, 14), np.nan)), "answer_invalid"),
+    "empty": (lambda _request: b"", "answer_invalid"),
+    "an error": (lambda _request: "Traceback: out of memory", "policy_refused"),
+}
 
 
-@pytest.mark.parametrize(
-    ("lie", "code"),
-    [
-        (answering(lambda request: np.full((50, 14), np.nan)), "answer_invalid"),
-        (lambda _request: b"", "answer_invalid"),
-        (lambda _request: "Traceback: out of memory", "policy_refused"),
-    ],
-    ids=["nan", "empty", "error-text"],
-)
-def test_a_server_that_starts_to_lie_brakes_the_arms(tmp_path: Path, lie: Answer, code: str) -> None:
-    with server(lying_later(25, lie)) as url, daemon(tmp_path, url) as running:
-        tap = Tap(running.process.pid)
-        running.home()
-        running.run()
-        status = running.until("fault", lambda status: status["state"] == "fault")
-        assert status["fault"]["code"] == code
-        running.until("at rest", lambda status: status["robot"]["mode"] == "hold")
-        check_smooth(tap.drain())
+def test_a_server_that_starts_to_lie_brakes_the_arms(tmp_path: Path) -> None:
+    answer: list[Answer] = [answering(sway)]
+    with server(lambda request: answer[0](request)) as url, daemon(tmp_path, url) as running:
+        for name, (lie, code) in LATE_LIES.items():
+            answer[0] = answering(sway)
+            tap = running_fast(running)
+            answer[0] = lie
+            status = running.until("fault", lambda status: status["state"] == "fault")
+            assert status["fault"]["code"] == code, name
+            running.until("reset allowed", lambda status: "reset" in status["allowed"])
+            check_smooth(tap.drain())
+            running.client.command("reset", 10.0)
 
 
 def test_a_server_that_wants_a_camera_we_lack_is_refused(tmp_path: Path) -> None:
@@ -249,12 +232,12 @@ def test_a_server_that_falls_silent_ends_the_plan(tmp_path: Path) -> None:
         time.sleep(3.0)
         return b""
 
-    with server(lying_later(25, silent)) as url, daemon(tmp_path, url) as running:
-        tap = Tap(running.process.pid)
-        running.home()
-        running.run()
+    answer: list[Answer] = [answering(sway)]
+    with server(lambda request: answer[0](request)) as url, daemon(tmp_path, url) as running:
+        tap = running_fast(running)
+        answer[0] = silent
         status = running.until("fault", lambda status: status["state"] == "fault")
         assert status["fault"]["code"] == "plan_ended"
         running.until("at rest", lambda status: status["robot"]["mode"] == "hold")
         check_smooth(tap.drain())
-        assert status["control"]["stall_ticks"] >= 1
+        assert running.status()["control"]["stall_ticks"] >= 1
