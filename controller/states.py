@@ -52,14 +52,13 @@ class Facts:
     at_rest: bool
     robot_missing: str = ""
     run_missing: str = ""
-    reset_missing: str = ""
 
 
 NO_FACTS = Facts(at_rest=False, robot_missing="nothing is known", run_missing="nothing is known")
 """Every guard refuses on it; stop, trip and arrived have none."""
 
 
-def _may_home(facts: Facts, _homed: bool) -> str:
+def _in_order(facts: Facts, _homed: bool) -> str:
     """motor and control alive; the arms at rest"""
     if facts.robot_missing:
         return facts.robot_missing
@@ -67,23 +66,19 @@ def _may_home(facts: Facts, _homed: bool) -> str:
 
 
 def _may_run(facts: Facts, homed: bool) -> str:
-    """what `home` needs; homed; the policy server connected; every camera it wants alive at its rate"""
-    if reason := _may_home(facts, homed):
+    """what `home` needs; homed; the policy server connected; every camera it wants alive at its rate;
+    a first action chunk in hand"""
+    if reason := _in_order(facts, homed):
         return reason
     if not homed:
         return "not homed; home first"
     return facts.run_missing
 
 
-def _may_reset(facts: Facts, _homed: bool) -> str:
-    """the processes that the fault names alive; the arms at rest"""
-    return facts.reset_missing or ("" if facts.at_rest else "the arms are still braking")
-
-
 Guard = Callable[[Facts, bool], str]
 
 TRANSITIONS: tuple[tuple[Trigger, State, State, Guard | None], ...] = (
-    (Trigger.HOME, State.IDLE, State.HOMING, _may_home),
+    (Trigger.HOME, State.IDLE, State.HOMING, _in_order),
     (Trigger.ARRIVED, State.HOMING, State.IDLE, None),
     (Trigger.RUN, State.IDLE, State.RUNNING, _may_run),
     (Trigger.STOP, State.HOMING, State.IDLE, None),
@@ -91,7 +86,7 @@ TRANSITIONS: tuple[tuple[Trigger, State, State, Guard | None], ...] = (
     (Trigger.TRIP, State.IDLE, State.FAULT, None),
     (Trigger.TRIP, State.HOMING, State.FAULT, None),
     (Trigger.TRIP, State.RUNNING, State.FAULT, None),
-    (Trigger.RESET, State.FAULT, State.IDLE, _may_reset),
+    (Trigger.RESET, State.FAULT, State.IDLE, _in_order),
 )
 
 

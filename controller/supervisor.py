@@ -33,6 +33,7 @@ from controller.usage import Usage
 
 RENEW_S = 0.01
 REST_TIMEOUT_S = 3.0
+SETTLE_S = 0.3
 END_TIMEOUT_S = 8.0
 PARK_TIMEOUT_S = 30.0
 RESET_TIMEOUT_S = 1.0
@@ -82,11 +83,13 @@ class Supervisor:
     # ---- what an operator can ask (api.Operations) -----------------------------------------------------
 
     async def home(self) -> None:
+        await self._settle()
         self._require(Trigger.HOME)
         self.orders.begin_motion()
         self.machine.fire(Trigger.HOME, self.facts())
 
     async def run(self, prompt: str) -> None:
+        await self._settle()
         self._require(Trigger.RUN)
         preparation = self.preparation = Preparation(self.orders.begin_motion(), prompt)
         try:
@@ -139,6 +142,7 @@ class Supervisor:
     async def lay_out_scene(self, seed: int) -> None:
         if self.config.robot.kind != "sim":
             raise Refused(f"robot.kind is {self.config.robot.kind!r}: there is no scene to lay out", self.allowed())
+        await self._settle()
         reason = self._busy() or self.ready.missing("motor")
         if self.machine.state is not State.IDLE or reason or not self.ready.at_rest():
             raise Refused(reason or "the scene is laid out in idle only, with the arms at rest", self.allowed())
@@ -159,7 +163,6 @@ class Supervisor:
             at_rest=self.ready.at_rest(),
             robot_missing=self.ready.missing("motor", "control"),
             run_missing=self.ready.missing_for_run(),
-            reset_missing=self.ready.missing("motor", "control"),
         )
 
     def allowed(self) -> list[str]:
@@ -264,6 +267,12 @@ class Supervisor:
             self._attention.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._attention.wait(), 2 * RENEW_S)
+
+    async def _settle(self) -> None:
+        """The motor process shows a tick or two late that a motion has ended: wait for that, but no longer."""
+        deadline_ns = time.monotonic_ns() + round(SETTLE_S * 1e9)
+        while self.machine.state is State.IDLE and not self.ready.at_rest() and time.monotonic_ns() < deadline_ns:
+            await asyncio.sleep(RENEW_S)
 
     async def _rest(self, asked_ns: int) -> None:
         """Wait until the motor process, having seen what was ordered at asked_ns, holds. Raises TimeoutError."""

@@ -43,6 +43,7 @@ def states_page() -> str:
         "with the triggers that are allowed instead; nothing changes. `trip` is the machine's own trigger, raised by",
         "every fault; `arrived` comes when the arms are measured at the home pose. Arriving makes the arms homed, a",
         "fault undoes it. `pi0ctl stop` is never refused: where nothing moves it changes nothing.",
+        "`pi0ctl estop` is `trip`; on top of a fault it takes that fault's place.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -63,7 +63,7 @@ def test_every_pair_of_state_and_trigger(state, trigger):
         (State.IDLE, Trigger.RUN, Facts(True, robot_missing="not ready: motor"), "not ready: motor"),
         (State.IDLE, Trigger.RUN, Facts(True, run_missing="no policy server"), "no policy server"),
         (State.FAULT, Trigger.RESET, Facts(at_rest=False), "the arms are still braking"),
-        (State.FAULT, Trigger.RESET, Facts(True, reset_missing="not ready: control"), "not ready: control"),
+        (State.FAULT, Trigger.RESET, Facts(True, robot_missing="not ready: control"), "not ready: control"),
     ],
 )
 def test_a_guard_refuses_with_its_reason_and_changes_nothing(state, trigger, facts, reason):
@@ -87,7 +87,7 @@ def test_run_needs_home_first():
 @pytest.mark.parametrize("state", State)
 def test_a_trip_or_a_stop_asks_for_nothing(state):
     """Motion can always be ended, whatever is missing."""
-    worst = Facts(at_rest=False, robot_missing="motor", run_missing="link", reset_missing="control")
+    worst = Facts(at_rest=False, robot_missing="motor", run_missing="link")
     machine, _ = machine_in(state)
     for trigger in (Trigger.STOP, Trigger.TRIP):
         if (state, trigger) in ALLOWED:

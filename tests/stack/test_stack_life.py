@@ -58,6 +58,29 @@ def test_an_ordered_end_in_mid_motion_brakes_first(tmp_path: Path) -> None:
         assert (rows[-1]["qd_command"] == 0.0).all()
 
 
+PARK = [0.0, 0.9, 0.6, 0.5, 0.0, 0.0, 0.03]
+
+
+def test_the_arms_park_at_the_end_from_a_homed_idle_only(tmp_path: Path) -> None:
+    changes = {"velocity_feedforward = true": f"velocity_feedforward = true\npark = {PARK}"}
+    with server() as url, daemon(tmp_path, url, **changes) as running:
+        tap = Tap(running.process.pid)
+        running.home()
+        assert running.stop() == 0
+        rows = tap.drain()
+        check_smooth(rows)
+        np.testing.assert_allclose(rows[-1]["q_command"], PARK * 2, atol=1e-6)
+        running.start().ready()
+        tap = Tap(running.process.pid)
+        running.home()
+        running.run()
+        running.moving(tap)
+        assert running.stop() == 0
+        rows = tap.drain()
+        check_smooth(rows)
+        assert np.abs(rows[-1]["q_command"] - np.array(PARK * 2)).max() > 0.05, "who ends a run asks for no motion"
+
+
 def test_stop_while_homing_holds_where_the_arms_are(tmp_path: Path) -> None:
     with server() as url, daemon(tmp_path, url) as running:
         tap = Tap(running.process.pid)
