@@ -370,6 +370,7 @@ class Supervisor:
 
     async def _rest_and_park(self) -> None:
         """Come to rest. Park only from a homed idle: who ends a run does not ask for another motion."""
+        await self._settle()
         facts = self.facts()
         at_home = self.machine.homed and self.preparation is None and not self.machine.refusal(Trigger.HOME, facts)
         park = self.config.robot.park is not None and at_home
