@@ -29,6 +29,7 @@ class Latencies:
         self._kept: dict[str, deque[float]] = {
             name: deque(maxlen=KEPT) for name in ("inference", "round_trip", "end_to_end", "observation_age")
         }
+        summary(deque([0.0]))  # numpy loads what it needs for this at the first call: now, not in mid-motion
 
     def drain(self) -> None:
         """Take in what came since the last call."""

@@ -319,6 +319,7 @@ class Supervisor:
         renewing, measuring = asyncio.create_task(self._renew()), asyncio.create_task(self._measure())
         closing = asyncio.create_task(self._closing.wait())
         try:
+            self.status()  # what it imports and allocates at the first call is there before anything moves
             self.children.start_all(time.monotonic_ns())
             tasks: set[asyncio.Task[Any]] = {renewing, measuring, closing}
             for task in (await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))[0]:
