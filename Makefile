@@ -1,4 +1,4 @@
-# Every target sets up what it needs by itself (scripts/setup): Debian 12, 13, Ubuntu 22.04, 24.04 with Python >= 3.11.
+# Every target sets up what it needs by itself (scripts/setup) on Debian and Ubuntu with Python >= 3.11.
 # ARGS are passed on: make demo ARGS="--headless --seed 7", make test ARGS="tests/test_shm_ring.py -x"
 
 .DEFAULT_GOAL := help
