@@ -28,9 +28,13 @@ bench: setup ## how fast shared memory and the policy wire are, beside their alt
 docs: setup ## write the generated tables of docs/ anew
 	@$(PYTHON) -m controller.tables docs
 
-lock: setup ## write requirements.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
-	@PATH="$$PATH:$$PWD/.uv/bin" uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
-	    --all-extras --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock $(ARGS)
+COMPILE := uv pip compile --quiet --python-version 3.11 --no-annotate --custom-compile-command "make lock" pyproject.toml
+
+lock: setup ## write requirements*.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
+	@export PATH="$$PATH:$$PWD/.uv/bin"; \
+	$(COMPILE) --universal --fork-strategy fewest --extra sim --extra pi0 --extra dev -o requirements.lock $(ARGS) && \
+	$(COMPILE) --python-platform x86_64-manylinux_2_28 --extra pi0 --extra cuda -c requirements.lock \
+	    -o requirements-cuda.lock $(ARGS)
 
 clean: ## remove what these targets made, except runs/
 	@rm -rf .venv .uv .*_cache .hypothesis .benchmarks build dist
