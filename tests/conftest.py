@@ -1,7 +1,20 @@
 """Shared by all tests."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
 
 # how long an example takes is the machine's business: no test bounds real time from above
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Models of equal sizes are compiled once in a run, whatever parameters they get."""
+    from policy_server.pi0 import keep_compiled
+
+    keep_compiled(tmp_path_factory.mktemp("compiled"))
+    yield
+    keep_compiled(None)

@@ -1,0 +1,186 @@
+"""From uint8 pictures to actions in one compiled call: what the server runs.
+
+The same numbers as `pi0.py` within rounding, on the fused weights. All cameras pass the vision tower as one batch,
+keys and values of the prefix are computed once, layers are unrolled (so that the last prefix layer, of which only
+keys and values matter, costs no more than those), nothing returns to the host before the actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from policy_server.model import dims, gemma, siglip
+from policy_server.model.attention import Implementation
+from policy_server.model.fused import Affine, Layer, Modulation, Step, Vision, VisionLayer, Weights
+from policy_server.model.pi0 import Inputs, normalise_pixels, prefix_mask, suffix_mask
+
+Norm = Array | Modulation
+Rotation = tuple[Array, Array]
+"""Sine and cosine of every position: (b, t, 1, h / 2) float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a program is compiled for, besides the shapes of its arguments.
+
+    dtype: of weights and activations. *_attention: of the pictures and of the prefix; the flow's few queries gain
+    nothing from flash attention. unroll: whether the flow's steps are written out (one CUDA graph, long compilation)
+    or a loop.
+    """
+
+    sizes: dims.Pi0
+    num_steps: int
+    dtype: Literal["bfloat16", "float32"]
+    vision_attention: Implementation = "xla"
+    prefix_attention: Implementation = "xla"
+    unroll: bool = False
+
+
+class Context:
+    """What the flow's steps share: positions, masks, keys and values of the prefix."""
+
+    def __init__(self, weights: Weights, inputs: Inputs, plan: Plan) -> None:
+        sizes = plan.sizes
+        b, n = inputs.state.shape[0], sizes.num_suffix_tokens
+        valid = prefix_mask(inputs, sizes)
+        self.cache = _prefix(weights, inputs, valid, plan)
+        seen = jnp.broadcast_to(valid[:, None], (b, n, valid.shape[1]))
+        within = jnp.broadcast_to(suffix_mask(sizes), (b, n, n))
+        self.mask = jnp.concatenate([seen, within], axis=-1)
+        self.rotation = gemma.rotation(valid.sum(1, keepdims=True) + jnp.arange(n), sizes.suffix.head_dim)
+        self.state = None if weights.state is None else _affine(weights.state, inputs.state)[:, None]
+
+
+def sample(weights: Weights, inputs: Inputs, noise: Array, plan: Plan) -> Array:
+    """Actions (b, horizon, action_dim) float32, normalised, from noise of that shape."""
+    context = Context(weights, inputs, plan)
+    dt = jnp.float32(1 / plan.num_steps)
+    return flow(weights.steps, noise, plan, lambda x, step: x - dt * velocity(weights, context, x, step, plan))
+
+
+def flow(steps: Step, x: Array, plan: Plan, advance: Callable[[Array, Step], Array]) -> Array:
+    """Run `advance` over all steps from x."""
+    if plan.unroll:
+        for i in range(plan.num_steps):
+            x = advance(x, jax.tree.map(lambda row, i=i: row[i], steps))
+        return x
+    return jax.lax.scan(lambda x, step: (advance(x, step), None), x, steps)[0]
+
+
+def velocity(weights: Weights, context: Context, x: Array, step: Step, plan: Plan) -> Array:
+    """The flow's direction at x, float32 (b, horizon, action_dim)."""
+    tokens = _affine(weights.action_in, x)
+    if weights.action_mlp is not None and step.time_bias is not None:
+        tokens = _affine(weights.action_mlp, jax.nn.swish(tokens + step.time_bias))
+    if context.state is not None:
+        tokens = jnp.concatenate([context.state, tokens], axis=1)
+    y = tokens.astype(plan.dtype)
+    for i, (layer, (cached_k, cached_v)) in enumerate(zip(weights.suffix, context.cache, strict=True)):
+        norms = _norms(layer) if step.attn is None or step.ffn is None else (step.attn[i], step.ffn[i])
+        q, k, v = _heads(layer, _normalise(norms[0], y), context.rotation, plan.sizes.suffix)
+        k, v = jnp.concatenate([cached_k, k], axis=1), jnp.concatenate([cached_v, v], axis=1)
+        y = _layer(layer, norms, y, _attend(q, k, v, context.mask, "xla"))
+    final = weights.final_norm if step.final is None else step.final
+    y = _normalise(_known(final), y[:, -plan.sizes.action_horizon :])
+    kernel, bias = weights.action_out
+    return jnp.matmul(y, kernel, preferred_element_type=jnp.float32) + bias.astype(jnp.float32)
+
+
+def _prefix(weights: Weights, inputs: Inputs, valid: Array, plan: Plan) -> list[tuple[Array, Array]]:
+    """Keys and values (b, s, k, h) of pictures and prompt in every layer."""
+    sizes = plan.sizes
+    b = inputs.state.shape[0]
+    pictures = inputs.images.reshape(-1, *inputs.images.shape[2:])
+    seen = _vision(weights.vision, pictures, plan).reshape(b, -1, sizes.prefix.width)
+    prompt = gemma.embed({"embedder": {"input_embedding": weights.embedding}}, inputs.tokens).astype(plan.dtype)
+    x = jnp.concatenate([seen, prompt], axis=1)
+    rotation = gemma.rotation(jnp.cumsum(valid, axis=1) - 1, sizes.prefix.head_dim)
+    mask = jnp.broadcast_to(valid[:, None], (b, x.shape[1], x.shape[1]))
+    cache = []
+    for layer in weights.prefix:
+        norms = _norms(layer)
+        q, k, v = _heads(layer, _normalise(norms[0], x), rotation, sizes.prefix)
+        cache.append((k, v))
+        x = _layer(layer, norms, x, _attend(q, k, v, mask, plan.prefix_attention))
+    return cache
+
+
+def _vision(vision: Vision, pictures: Array, plan: Plan) -> Array:
+    """Tokens (n, p, d_0) of uint8 pictures (n, 224, 224, 3)."""
+    sizes = plan.sizes.siglip
+    n, grid, patch = pictures.shape[0], sizes.grid, sizes.patch_size
+    pixels = pictures[:, : grid * patch, : grid * patch]
+    patches = pixels.reshape(n, grid, patch, grid, patch, 3).swapaxes(2, 3).reshape(n, grid * grid, -1)
+    x = _affine(vision.patch, normalise_pixels(patches)).astype(plan.dtype)
+    for layer in vision.layers:
+        x = _vision_layer(layer, x, sizes, plan)
+    return _affine(vision.head, _layer_norm(vision.norm, x))
+
+
+def _vision_layer(layer: VisionLayer, x: Array, sizes: dims.Siglip, plan: Plan) -> Array:
+    n, p, d = x.shape
+    qkv = _affine(layer.qkv, _layer_norm(layer.norm_0, x)).reshape(n, p, 3, sizes.num_heads, -1)
+    seen = _attend(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], None, plan.vision_attention)
+    x = x + _affine(layer.out, seen.reshape(n, p, d))
+    hidden = jax.nn.gelu(_affine(layer.up, _layer_norm(layer.norm_1, x)), approximate=True)
+    return x + _affine(layer.down, hidden)
+
+
+def _heads(layer: Layer, y: Array, rotation: Rotation, sizes: dims.Gemma) -> tuple[Array, Array, Array]:
+    """Rotated queries (b, t, n, h), rotated keys and values (b, t, k, h) of normalised tokens."""
+    n, k = sizes.num_heads, sizes.num_kv_heads
+    heads = (y @ layer.qkv).reshape(*y.shape[:2], n + 2 * k, sizes.head_dim)
+    turned = _rotate(heads[:, :, : n + k], rotation)
+    return turned[:, :, :n], turned[:, :, n:], heads[:, :, n + k :]
+
+
+def _layer(layer: Layer, norms: tuple[Norm, Norm], x: Array, seen: Array) -> Array:
+    """The rest of a layer, after its attention."""
+    x = _add(x, seen.reshape(*x.shape[:2], -1) @ layer.out, norms[0])
+    gate, up = jnp.split(_normalise(norms[1], x) @ layer.gate_up, 2, axis=-1)
+    return _add(x, (jax.nn.gelu(gate, approximate=True) * up) @ layer.down, norms[1])
+
+
+def _attend(q: Array, k: Array, v: Array, mask: Array | None, implementation: Implementation) -> Array:
+    mask = None if mask is None else mask[:, None]
+    return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=implementation)
+
+
+def _rotate(x: Array, rotation: Rotation) -> Array:
+    sin, cos = rotation
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+
+
+def _norms(layer: Layer) -> tuple[Norm, Norm]:
+    return _known(layer.attn_norm), _known(layer.ffn_norm)
+
+
+def _known(norm: Norm | None) -> Norm:
+    assert norm is not None
+    return norm
+
+
+def _normalise(norm: Norm, x: Array) -> Array:
+    wide = x.astype(jnp.float32)
+    normed = wide * jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + gemma.EPSILON)
+    scaled = normed * norm.scale + norm.shift if isinstance(norm, Modulation) else normed * norm
+    return scaled.astype(x.dtype)
+
+
+def _add(x: Array, y: Array, norm: Norm) -> Array:
+    return x + y * norm.gate if isinstance(norm, Modulation) else x + y
+
+
+def _layer_norm(norm: Affine, x: Array) -> Array:
+    return siglip.layer_norm({"scale": norm.kernel, "bias": norm.bias}, x)
+
+
+def _affine(affine: Affine, x: Array) -> Array:
+    return x @ affine.kernel + affine.bias
