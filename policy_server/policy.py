@@ -6,6 +6,7 @@ The server calls a policy and its sessions from one worker thread, one call at a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from policy_server.protocol import ServerInfo
@@ -26,7 +27,8 @@ class Session(ABC):
         """The reply to one observation: at least `actions`, float64 of shape (horizon, action_dim).
 
         Actions are absolute joint positions in rad, grippers in m, one row per 1 / action_rate_hz.
-        Must not change the observation. Raises ObservationError.
+        A reply may time itself: `policy_timing`, a map of durations in ms: `infer_ms`, `transform_ms`, `device_ms`
+        and others. Must not change the observation. Raises ObservationError.
         """
 
 
@@ -39,3 +41,9 @@ class Policy(ABC):
     @abstractmethod
     def new_session(self) -> Session:
         """A session for one new connection, with no memory of any other."""
+
+    def warm_up(self, say: Callable[[str], None]) -> None:  # noqa: B027 - many policies have nothing to warm up
+        """Do what would make the first answers late, such as compiling every shape. Called once, before any session.
+
+        say: takes a line about the progress. An error raised here ends the server.
+        """

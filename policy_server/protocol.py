@@ -26,6 +26,14 @@ ENVIRONMENT_STATE = "environment_state"
 OBSERVATION_AGE = "observation_age_s"
 """Extension and key: seconds from the reading of `state` to the sending, for policies that keep time."""
 
+RTC = "rtc"
+"""Extension and key: real-time chunking. A map of `actions` (k, 14), what is left of the previous chunk in the units
+of answers, its first row being the step that the new chunk's first row replaces; and `delay_steps`, how many of them
+will be executed before the answer can be used."""
+
+JPEG_IMAGES = "jpeg_images"
+"""Extension: an image may be the bytes of a JPEG file in place of an array."""
+
 _DTYPE = re.compile(r"[<>|][biufSU]\d{1,8}")
 _MAX_CODE = {"b": 0x01, "U": 0x10FFFF}
 """Largest code per element for the kinds in which numpy itself misbehaves on a larger one."""

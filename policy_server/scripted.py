@@ -57,6 +57,9 @@ PATIENCE_S = 2.0
 OLDEST_S = 60.0
 """An observation said to be older than this is a client's mistake."""
 
+FURTHEST_RAD = 2 * math.pi
+"""A joint further than this from 0 is a client's mistake; a path from there would be endless."""
+
 HELD_M = 0.004
 """A gripper that stays open wider than this has something between its fingers."""
 
@@ -248,6 +251,8 @@ class ScriptedSession(Session):
 def read_scene(observation: Mapping[str, Any]) -> Scene:
     """What an observation shows. Raises ObservationError naming the key, its value and what to send."""
     q = _numbers(observation, "state", N_JOINTS, "the joint positions")
+    if np.abs(q).max() > FURTHEST_RAD:
+        raise ObservationError(f"'state' is {q.tolist()}, send at most ±{FURTHEST_RAD:.3f} rad (grippers in m)")
     environment = _numbers(observation, ENVIRONMENT_STATE, 14, "the poses (x, y, z, qw, qx, qy, qz) of lighter and cup")
     return Scene(q, _pose(environment[:7], "lighter"), _pose(environment[7:], "cup"))
 

@@ -2,135 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import http.client
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from openpi_client.websocket_client_policy import WebsocketClientPolicy
+from server_rig import (
+    PATIENCE_S,
+    STATE,
+    EchoPolicy,
+    EchoSession,
+    ask,
+    client,
+    command,
+    get,
+    running,
+    serving,
+    stock_client,
+)
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from policy_server.latency import uniform_latency
-from policy_server.policy import ObservationError, Policy, Session
 from policy_server.protocol import Limits, ServerInfo, pack, unpack
-from policy_server.server import ERROR_REASON, PolicyServer
-
-PATIENCE_S = 30.0
-"""How long a test waits for something that must come; nothing is asserted about how soon it comes."""
+from policy_server.server import ERROR_REASON
 
 # The stock client calls connect() in a way that newer versions of websockets warn of.
 pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used as a context:DeprecationWarning")
-
-
-class EchoSession(Session):
-    """Counts its own requests; refuses what has no state; does what `order` says."""
-
-    def __init__(self, policy: EchoPolicy) -> None:
-        self._policy = policy
-        self._n = 0
-
-    def infer(self, observation: dict[str, Any]) -> dict[str, Any]:
-        self._policy.seen.append(observation)
-        self._policy.threads.add(threading.current_thread().name)
-        if observation.get("order") == "wait":
-            self._policy.busy.set()
-            if not self._policy.go_on.wait(PATIENCE_S):
-                raise TimeoutError
-        if observation.get("order") == "fail":
-            raise RuntimeError("the model\nfell over")
-        if observation.get("order") == "exhaust":
-            next(iter(()))
-        if observation.get("order") == "refuse":
-            raise ObservationError(f"cannot {observation['prompt']}")
-        if observation.get("order") == "unsendable":
-            return {"actions": object()}
-        if "state" not in observation:
-            raise ObservationError("observation has no 'state'; send 14 floats")
-        self._n += 1
-        return {"actions": np.tile(np.asarray(observation["state"], np.float64), (50, 1)), "n": self._n}
-
-
-class EchoPolicy(Policy):
-    def __init__(self) -> None:
-        self.info = ServerInfo(policy="echo", cameras=("cam_high",), extensions=frozenset({"environment_state"}))
-        self.seen: list[dict[str, Any]] = []
-        self.threads: set[str] = set()
-        self.busy = threading.Event()
-        self.go_on = threading.Event()
-
-    def new_session(self) -> Session:
-        return EchoSession(self)
-
-
-@contextlib.contextmanager
-def serving(policy: Policy, **options: Any) -> Iterator[int]:
-    """Run a PolicyServer in a thread and give its port."""
-    listening: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        server = PolicyServer(policy, **options)
-        async with server.listen("127.0.0.1", 0) as listener:
-            listening.set_result((listener.sockets[0].getsockname()[1], asyncio.get_running_loop(), stop))
-            await stop.wait()
-        server.close()
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    port, loop, stop = listening.result(PATIENCE_S)
-    try:
-        yield port
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
-
-
-@contextlib.contextmanager
-def client(port: int) -> Iterator[ClientConnection]:
-    """A plain client that has read the metadata."""
-    with connect(f"ws://127.0.0.1:{port}", compression=None, max_size=None) as connection:
-        connection.recv(PATIENCE_S)
-        yield connection
-
-
-@contextlib.contextmanager
-def stock_client(port: int) -> Iterator[WebsocketClientPolicy]:
-    stock = WebsocketClientPolicy("127.0.0.1", port)
-    try:
-        yield stock
-    finally:
-        stock._ws.close()  # noqa: SLF001 - the stock client has no close of its own
-
-
-def ask(connection: ClientConnection, observation: object) -> dict[str, Any]:
-    connection.send(pack(observation))
-    reply = connection.recv(PATIENCE_S)
-    assert isinstance(reply, bytes), reply
-    return unpack(reply)
-
-
-def get(port: int, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-    with contextlib.closing(connection):
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read()
 
 
 @pytest.fixture
@@ -144,8 +51,6 @@ def port(policy: EchoPolicy) -> Iterator[int]:
         yield port
         policy.go_on.set()
 
-
-STATE = {"state": np.arange(14.0)}
 
 # ---- the stock client ------------------------------------------------------------------------------
 
@@ -352,7 +257,7 @@ def test_health(port: int, path: str) -> None:
     assert get(port, path) == (200, b"OK\n")
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz/more"])
+@pytest.mark.parametrize("path", ["/", "/metrics/more", "/healthz/more"])
 def test_other_plain_requests_must_upgrade(port: int, path: str) -> None:
     assert get(port, path)[0] == 426
 
@@ -400,28 +305,6 @@ def test_a_latency_that_cannot_be_is_refused(mean_s: float, jitter_s: float) -> 
 # ---- the command -----------------------------------------------------------------------------------
 
 
-def command(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "policy_server", "serve", "--policy", "scripted", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@contextlib.contextmanager
-def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    with command("--port", "0", *arguments) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            found = re.match(r"listening on ws://\S+:(\d+) policy=scripted$", line)
-            assert found, line
-            yield process, int(found[1])
-        finally:
-            process.kill()
-
-
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_until_a_signal(signum: signal.Signals) -> None:
     with running() as (process, port), client(port) as connection:
@@ -448,7 +331,7 @@ def test_the_command_serves_the_stock_client_with_latency() -> None:
 
 
 def test_the_command_warns_when_anyone_can_connect() -> None:
-    with running("--host", "0.0.0.0") as (process, _):
+    with running("--host", "0.0.0.0", "--no-auth") as (process, _):
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
         assert "no authentication" in process.stderr.read()
@@ -472,7 +355,15 @@ def test_the_command_says_that_its_port_is_in_use() -> None:
         (["--port", "70000"], 2, "70000 is not in 0..65535"),
         (["--policy", "none"], 2, "invalid choice"),
         (["--latency-ms", "10", "--latency-jitter-ms", "20"], 1, "need 0 <= jitter <= latency"),
-        (["--host", "192.0.2.1"], 1, "cannot listen on 192.0.2.1:8000"),
+        (["--host", "192.0.2.1", "--no-auth"], 1, "cannot listen on 192.0.2.1:8000"),
+        (["--host", "192.0.2.1"], 1, "lets other machines in: give --api-key-file FILE, or --no-auth"),
+        (["--host", "no.such.host.invalid"], 1, "cannot listen on no.such.host.invalid:8000"),
+        (["--api-key-file", "none", "--no-auth"], 1, "contradict each other"),
+        (["--tls-cert", "none"], 1, "--tls-cert and --tls-key belong together"),
+        (["--max-clients", "0"], 2, "0 is not in 1..1000"),
+        (["--config", "pi0_base"], 2, "not allowed with argument --policy"),
+        (["--checkpoint", "."], 1, "--checkpoint is for a model; give --config instead of --policy"),
+        (["--no-compile-cache"], 1, "--compile-cache is for a model"),
     ],
 )
 def test_the_command_refuses_arguments_that_cannot_work(arguments: list[str], status: int, complaint: str) -> None:

@@ -156,6 +156,7 @@ def test_what_it_says_of_itself():
         ({"state": np.zeros(7)}, r"'state' has shape \(7,\)"),
         ({"state": np.full(14, math.nan)}, "'state' holds non-finite"),
         ({"state": "left"}, "'state' must be 14 numbers"),
+        ({"state": np.full(14, 1e6)}, "send at most ±6.283 rad"),
         ({"environment_state": np.zeros(13)}, r"'environment_state' has shape \(13,\)"),
         ({"environment_state": np.full(14, math.inf)}, "'environment_state' holds non-finite"),
         ({"environment_state": np.zeros(14)}, "lighter's quaternion has length 0"),

@@ -1,0 +1,192 @@
+"""The command `pi0-policy-server serve`: one policy behind a port until SIGTERM or SIGINT.
+
+Runs in the main thread. Always holds: what cannot work is refused in one line, and before a model is loaded where that
+can be known; the port opens once the model is loaded; a signal ends the process even if the policy hangs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import gc
+import ipaddress
+import logging
+import os
+import signal
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from socket import socket
+
+from policy_server.access import AccessError, check_host, is_loopback, read_api_key, tls_context
+from policy_server.heap import keep_large_blocks
+from policy_server.latency import uniform_latency
+from policy_server.policy import Policy
+from policy_server.server import MAX_CLIENTS, PolicyServer
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "pi0-controller", "compiled")
+
+_MODEL_OPTIONS = ("checkpoint", "dtype", "num_steps", "no_rtc", "compile_cache")
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", metavar="NAME|TOML", help="serve a model; `pi0-policy-server configs` lists names")
+    which.add_argument("--policy", choices=["scripted"], help="serve a policy that needs no model")
+    parser.add_argument("--seed", type=int, help="of a model's noise (then 0 by default) and of the jitter")
+    model = parser.add_argument_group("with --config").add_argument
+    model("--checkpoint", type=Path, metavar="DIR", help="one step of openpi's training: params/ and assets/")
+    model("--dtype", choices=["bfloat16", "float32"], help="of weights and computation (bfloat16)")
+    model("--num-steps", type=_within(1, 100), metavar="N", help="from noise to actions (10)")
+    model("--no-rtc", action="store_true", default=None, help="do not offer real-time chunking; warms up faster")
+    model("--compile-cache", type=Path, metavar="DIR", help=f"keeps compiled programs for the next start ({CACHE})")
+    model("--no-compile-cache", dest="compile_cache", action="store_false", default=None, help="compile at every start")
+    network = parser.add_argument_group("network").add_argument
+    network("--host", default="127.0.0.1", help="address to listen on; beyond loopback, say who may come in")
+    network("--port", type=_within(0, 65535), default=8000, help="0 takes any free port and prints it")
+    network("--api-key-file", type=Path, metavar="FILE", help="one line: the key that clients must send")
+    network("--no-auth", action="store_true", help="let in whoever reaches the port")
+    network("--tls-cert", type=Path, metavar="PEM", help="serve wss:// with this certificate")
+    network("--tls-key", type=Path, metavar="PEM", help="the certificate's key")
+    network("--max-clients", type=_within(1, 1000), default=MAX_CLIENTS, metavar="N", help="at a time (%(default)s)")
+    network("--send-tracebacks", action="store_true", help="show clients the whole error")
+    trial = parser.add_argument_group("trial").add_argument
+    trial("--latency-ms", type=float, default=0.0, metavar="MS", help="answer no sooner than this")
+    trial("--latency-jitter-ms", type=float, default=0.0, metavar="MS", help="vary the latency by up to this")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command. Returns the exit status: 0 after a signal, 1 when the server cannot start."""
+    keep_large_blocks()
+    try:
+        latency = uniform_latency(arguments.latency_ms / 1e3, arguments.latency_jitter_ms / 1e3, arguments.seed)
+        _check_model_options(arguments)
+        tls, api_key = _access(arguments)
+    except ValueError as error:
+        return refuse(str(error))
+    try:
+        policy = _load(arguments)
+    except (ValueError, OSError) as error:
+        if type(error) is ValueError:  # ours are subclasses; this one is a bug, and wants its traceback
+            raise
+        return refuse(str(error))
+    server = PolicyServer(
+        policy,
+        latency=latency,
+        send_tracebacks=arguments.send_tracebacks,
+        max_clients=arguments.max_clients,
+        api_key=api_key,
+    )
+    try:
+        failure = asyncio.run(_serve(server, arguments.host, arguments.port, tls))
+    except OSError as error:
+        failure = _why_not_listening(error, arguments.host, arguments.port)
+    if not server.close(patience_s=1.0):
+        _abandon(server)
+    return refuse(failure) if failure else 0
+
+
+def refuse(reason: str) -> int:
+    """Say why the command cannot do its work. Returns its exit status."""
+    print(f"pi0-policy-server: {reason}", file=sys.stderr)
+    return 1
+
+
+def _within(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{value} is not in {low}..{high}")
+        return value
+
+    return number
+
+
+def _check_model_options(arguments: argparse.Namespace) -> None:
+    given = [name for name in _MODEL_OPTIONS if getattr(arguments, name) is not None]
+    if arguments.config is None and given:
+        raise ValueError(f"--{given[0].replace('_', '-')} is for a model; give --config instead of --policy")
+    if arguments.config is not None and arguments.checkpoint is None:
+        raise ValueError("--config needs --checkpoint DIR, one step of openpi's training")
+
+
+def _access(arguments: argparse.Namespace) -> tuple[ssl.SSLContext | None, str | None]:
+    """What the transport and the clients must prove. Raises AccessError."""
+    key_file = arguments.api_key_file
+    try:
+        check_host(arguments.host, has_key=key_file is not None, no_auth=arguments.no_auth)
+    except OSError as error:
+        raise AccessError(_why_not_listening(error, arguments.host, arguments.port)) from error
+    return tls_context(arguments.tls_cert, arguments.tls_key), None if key_file is None else read_api_key(key_file)
+
+
+def _load(arguments: argparse.Namespace) -> Policy:
+    if arguments.config is None:
+        from policy_server.scripted import ScriptedPolicy
+
+        return ScriptedPolicy(seed=arguments.seed)
+    from policy_server.pi0 import load_policy
+
+    seed = arguments.seed or 0  # openpi's; what a policy answers can be had again
+    cache = CACHE if arguments.compile_cache is None else arguments.compile_cache
+    log.info("event=loading config=%s checkpoint=%s seed=%d", arguments.config, arguments.checkpoint, seed)
+    return load_policy(
+        arguments.config,
+        arguments.checkpoint,
+        dtype=arguments.dtype or "bfloat16",
+        num_steps=arguments.num_steps or 10,
+        seed=seed,
+        rtc=not arguments.no_rtc,
+        compile_cache=cache.expanduser() if cache else None,
+        say=lambda text: log.info("event=loading text=%r", text),
+    )
+
+
+async def _serve(server: PolicyServer, host: str, port: int, tls: ssl.SSLContext | None) -> str | None:
+    """Serve until a signal (None) or until the warm-up fails (why)."""
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    async with server.listen(host, port, tls) as listener:
+        for sock in listener.sockets:
+            _announce(server, sock, tls is not None)
+        warm, stopped = asyncio.create_task(server.warm()), asyncio.create_task(stop.wait())
+        await asyncio.wait((warm, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if warm.done() and (error := warm.exception()) is not None:
+            log.error("event=warm-up-failed", exc_info=error)
+            return f"the policy cannot warm up: {type(error).__name__}: {error}"
+        if warm.done():
+            gc.collect()
+            gc.freeze()  # what is alive now stays: no collection need walk through it again
+        await stopped
+        log.info("event=stopping")
+    return None
+
+
+def _announce(server: PolicyServer, sock: socket, tls: bool) -> None:
+    host, port = sock.getsockname()[:2]
+    if not is_loopback(host) and not server.has_key:
+        log.warning("event=exposed host=%s warning='no authentication: whoever reaches it can use the policy'", host)
+    elif not is_loopback(host) and not tls:
+        log.warning("event=exposed host=%s warning='the key crosses the network unencrypted: see --tls-cert'", host)
+    name = f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+    print(f"listening on {'wss' if tls else 'ws'}://{name}:{port} policy={server.info.policy}", flush=True)
+
+
+def _why_not_listening(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use; stop what listens there or choose another --port"
+    return f"cannot listen on {host}:{port}: {error.strerror or error}"
+
+
+def _abandon(server: PolicyServer) -> None:
+    """End the process with its worker in a call that does not return: a stop in order only while it warms up."""
+    log.warning("event=abandoned reason='the policy is still %s'", "inferring" if server.is_warm else "warming up")
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(1 if server.is_warm else 0)
