@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import fields
 from importlib.resources import files
 from itertools import pairwise
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 

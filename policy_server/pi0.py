@@ -65,8 +65,8 @@ class Pi0Policy(Policy):
 
     def warm_up(self, say: Callable[[str], None]) -> None:
         """Compile every program and run it until it is at speed. Without it, the first observations pay."""
-        self.new_session().draw_noise()  # compiles, too
         medians_ms = self.programs.compile_all(say)
+        self.new_session().infer(self._dark_observation())
         if True in medians_ms:
             self._rtc_extra_ms = medians_ms[True] - medians_ms[False]
             say(f"real-time chunking adds_ms={self._rtc_extra_ms:.1f}")
@@ -113,6 +113,12 @@ class Pi0Policy(Policy):
             raise ObservationError(f"noise is {chunk.dtype} {chunk.shape}; send {self._chunk} finite floats")
         return chunk.astype(np.float32)
 
+    def _dark_observation(self) -> Observation:
+        """Arms at zero, no light on any camera."""
+        cameras = self.info.cameras or ()
+        dark = np.zeros((3, 480, 640), np.uint8)
+        return {"state": np.zeros(STATE_DIM), "images": dict.fromkeys(cameras, dark), "prompt": "wait"}
+
     def _read_guide(self, observation: Mapping[str, Any], inputs: ModelInputs) -> tuple[Floats, Floats] | None:
         rest = observation.get(RTC)
         if rest is None:
@@ -140,14 +146,10 @@ class Pi0Session(Session):
         """See `Pi0Policy.infer`."""
         return self.answer(observation, None)
 
-    def draw_noise(self) -> Floats:
-        """The next chunk of the sequence, (horizon, action_dim)."""
-        return self._noise.draw()
-
     def answer(self, observation: Mapping[str, Any], noise: NDArray[Any] | None) -> dict[str, Any]:
         """See `Pi0Policy.infer`. Given noise leaves the sequence as it was."""
         given = None if noise is None else self._policy.check_noise(noise)
-        return self._policy.answer(observation, self.draw_noise if given is None else lambda: given)
+        return self._policy.answer(observation, self._noise.draw if given is None else lambda: given)
 
 
 def load_policy(
