@@ -22,7 +22,7 @@ test: setup ## all tests
 check: setup ## lint, types, who may import whom, spelling
 	@scripts/check
 
-bench: setup ## how fast shared memory and the policy wire are, beside their alternatives
+bench: setup ## how fast shared memory, the policy wire and a toy model are, beside their alternatives
 	@$(PYTHON) -m pytest bench $(ARGS)
 
 docs: setup ## write the generated tables of docs/ anew

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import golden_cases
 import numpy as np
 import pytest
@@ -27,8 +25,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
-def policy(name: str, request: pytest.FixtureRequest) -> Iterator[Pi0Policy]:
-    yield load_policy(golden_cases.config(name), golden_cases.checkpoint(name), dtype=request.param)
+def policy(name: str, request: pytest.FixtureRequest) -> Pi0Policy:
+    return load_policy(golden_cases.config(name), golden_cases.checkpoint(name), dtype=request.param)
 
 
 def raw(name: str, actions: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from policy_server.statistics import StatisticsError
 from policy_server.tokenizer import TokenizerError
 from policy_server.toy import make_toy, staged_stats, write_toy_checkpoint
 
-
 pytestmark = pytest.mark.usefixtures("compile_once")
 
 
@@ -34,8 +32,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def policy(toy: Path) -> Iterator[Pi0Policy]:
-    yield load_policy(toy, toy.parent / "checkpoint", num_steps=4, seed=3)
+def policy(toy: Path) -> Pi0Policy:
+    return load_policy(toy, toy.parent / "checkpoint", num_steps=4, seed=3)
 
 
 def observation(**changes: Any) -> dict[str, Any]:
@@ -169,7 +167,7 @@ def test_a_bucket_gives_the_same_answer(toy: Path) -> None:
 def test_a_checkpoint_of_another_model_is_refused(toy: Path) -> None:
     with pytest.raises(CheckpointError, match="does not fit the config"):
         load_policy(golden_cases.config("pi0_dummy_mini"), golden_cases.checkpoint("pi05_mini"))
-    with pytest.raises(CheckpointError, match="39 of its leaves differ; the checkpoint is a π0, the config wants a π0.5"):
+    with pytest.raises(CheckpointError, match="39 of its leaves differ; the checkpoint is a π0, the config"):
         load_policy(golden_cases.config("pi05_mini"), golden_cases.checkpoint("pi0_lora_mini"))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,24 +42,22 @@ class Plan:
     unroll: bool = False
 
 
-class Context:
-    """What the flow's steps share: positions, masks, keys and values of the prefix."""
+class Context(NamedTuple):
+    """What the flow's steps share.
 
-    def __init__(self, weights: Weights, inputs: Inputs, plan: Plan) -> None:
-        sizes = plan.sizes
-        b, n = inputs.state.shape[0], sizes.num_suffix_tokens
-        valid = prefix_mask(inputs, sizes)
-        self.cache = _prefix(weights, inputs, valid, plan)
-        seen = jnp.broadcast_to(valid[:, None], (b, n, valid.shape[1]))
-        within = jnp.broadcast_to(suffix_mask(sizes), (b, n, n))
-        self.mask = jnp.concatenate([seen, within], axis=-1)
-        self.rotation = gemma.rotation(valid.sum(1, keepdims=True) + jnp.arange(n), sizes.suffix.head_dim)
-        self.state = None if weights.state is None else _affine(weights.state, inputs.state)[:, None]
+    cache: keys and values (b, s, k, h) of the prefix in every layer. mask: who of the suffix may see whom,
+    (b, t, s + t). rotation: of the suffix's positions. state: its token (b, 1, d_1) for π0.
+    """
+
+    cache: list[tuple[Array, Array]]
+    mask: Array
+    rotation: Rotation
+    state: Array | None
 
 
 def sample(weights: Weights, inputs: Inputs, noise: Array, plan: Plan) -> Array:
     """Actions (b, horizon, action_dim) float32, normalised, from noise of that shape."""
-    context = Context(weights, inputs, plan)
+    context = embed(weights, inputs, plan)
     dt = jnp.float32(1 / plan.num_steps)
     return flow(weights.steps, noise, plan, lambda x, step: x - dt * velocity(weights, context, x, step, plan))
 
@@ -71,6 +69,50 @@ def flow(steps: Step, x: Array, plan: Plan, advance: Callable[[Array, Step], Arr
             x = advance(x, jax.tree.map(lambda row, i=i: row[i], steps))
         return x
     return jax.lax.scan(lambda x, step: (advance(x, step), None), x, steps)[0]
+
+
+def embed(weights: Weights, inputs: Inputs, plan: Plan) -> Context:
+    """Everything that is computed once: pictures, prompt and state."""
+    seen = vision(weights.vision, inputs.images.reshape(-1, *inputs.images.shape[2:]), plan)
+    return prefix(weights, seen, inputs, plan)
+
+
+def vision(tower: Vision, pictures: Array, plan: Plan) -> Array:
+    """Tokens (n, p, d_0) of uint8 pictures (n, 224, 224, 3)."""
+    sizes = plan.sizes.siglip
+    n, grid, patch = pictures.shape[0], sizes.grid, sizes.patch_size
+    pixels = pictures[:, : grid * patch, : grid * patch]
+    patches = pixels.reshape(n, grid, patch, grid, patch, 3).swapaxes(2, 3).reshape(n, grid * grid, -1)
+    x = _affine(tower.patch, normalise_pixels(patches)).astype(plan.dtype)
+    for layer in tower.layers:
+        x = _vision_layer(layer, x, sizes, plan)
+    return _affine(tower.head, _layer_norm(tower.norm, x))
+
+
+def prefix(weights: Weights, seen: Array, inputs: Inputs, plan: Plan) -> Context:
+    """Run the pictures' tokens (b · cameras, p, d_0) and the prompt through expert 0."""
+    sizes = plan.sizes
+    b, n = inputs.state.shape[0], sizes.num_suffix_tokens
+    prompt = gemma.embed({"embedder": {"input_embedding": weights.embedding}}, inputs.tokens).astype(plan.dtype)
+    x = jnp.concatenate([seen.reshape(b, -1, sizes.prefix.width), prompt], axis=1)
+    valid = prefix_mask(inputs, sizes)
+    s = valid.shape[1]
+    mask = jnp.broadcast_to(valid[:, None], (b, s, s))
+    rotation = gemma.rotation(jnp.cumsum(valid, axis=1) - 1, sizes.prefix.head_dim)
+    cache = []
+    for layer in weights.prefix:
+        norms = _norms(layer)
+        q, k, v = _heads(layer, _normalise(norms[0], x), rotation, sizes.prefix)
+        cache.append((k, v))
+        x = _layer(layer, norms, x, _attend(q, k, v, mask, plan.prefix_attention))
+    seen_by_suffix = jnp.broadcast_to(valid[:, None], (b, n, s))
+    within = jnp.broadcast_to(suffix_mask(sizes), (b, n, n))
+    return Context(
+        cache,
+        jnp.concatenate([seen_by_suffix, within], axis=-1),
+        gemma.rotation(valid.sum(1, keepdims=True) + jnp.arange(n), sizes.suffix.head_dim),
+        None if weights.state is None else _affine(weights.state, inputs.state)[:, None],
+    )
 
 
 def velocity(weights: Weights, context: Context, x: Array, step: Step, plan: Plan) -> Array:
@@ -90,37 +132,6 @@ def velocity(weights: Weights, context: Context, x: Array, step: Step, plan: Pla
     y = _normalise(_known(final), y[:, -plan.sizes.action_horizon :])
     kernel, bias = weights.action_out
     return jnp.matmul(y, kernel, preferred_element_type=jnp.float32) + bias.astype(jnp.float32)
-
-
-def _prefix(weights: Weights, inputs: Inputs, valid: Array, plan: Plan) -> list[tuple[Array, Array]]:
-    """Keys and values (b, s, k, h) of pictures and prompt in every layer."""
-    sizes = plan.sizes
-    b = inputs.state.shape[0]
-    pictures = inputs.images.reshape(-1, *inputs.images.shape[2:])
-    seen = _vision(weights.vision, pictures, plan).reshape(b, -1, sizes.prefix.width)
-    prompt = gemma.embed({"embedder": {"input_embedding": weights.embedding}}, inputs.tokens).astype(plan.dtype)
-    x = jnp.concatenate([seen, prompt], axis=1)
-    rotation = gemma.rotation(jnp.cumsum(valid, axis=1) - 1, sizes.prefix.head_dim)
-    mask = jnp.broadcast_to(valid[:, None], (b, x.shape[1], x.shape[1]))
-    cache = []
-    for layer in weights.prefix:
-        norms = _norms(layer)
-        q, k, v = _heads(layer, _normalise(norms[0], x), rotation, sizes.prefix)
-        cache.append((k, v))
-        x = _layer(layer, norms, x, _attend(q, k, v, mask, plan.prefix_attention))
-    return cache
-
-
-def _vision(vision: Vision, pictures: Array, plan: Plan) -> Array:
-    """Tokens (n, p, d_0) of uint8 pictures (n, 224, 224, 3)."""
-    sizes = plan.sizes.siglip
-    n, grid, patch = pictures.shape[0], sizes.grid, sizes.patch_size
-    pixels = pictures[:, : grid * patch, : grid * patch]
-    patches = pixels.reshape(n, grid, patch, grid, patch, 3).swapaxes(2, 3).reshape(n, grid * grid, -1)
-    x = _affine(vision.patch, normalise_pixels(patches)).astype(plan.dtype)
-    for layer in vision.layers:
-        x = _vision_layer(layer, x, sizes, plan)
-    return _affine(vision.head, _layer_norm(vision.norm, x))
 
 
 def _vision_layer(layer: VisionLayer, x: Array, sizes: dims.Siglip, plan: Plan) -> Array:

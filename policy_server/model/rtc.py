@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from policy_server.model.fast import Context, Plan, flow, velocity
+from policy_server.model.fast import Plan, embed, flow, velocity
 from policy_server.model.fused import Step, Weights
 from policy_server.model.pi0 import Inputs
 
@@ -34,7 +34,7 @@ def sample_guided(
     Both have the shape of the actions, (b, horizon, action_dim), normalised. Where all of `importance` is 0 this is
     plain sampling.
     """
-    context = Context(weights, inputs, plan)
+    context = embed(weights, inputs, plan)
     dt = jnp.float32(1 / plan.num_steps)
 
     def advance(x: Array, step: Step) -> Array:
