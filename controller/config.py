@@ -151,15 +151,22 @@ class Control(_Section):
 
 class Policy(_Section):
     url: str = "ws://127.0.0.1:8000"
+    api_key_file: str | None = None
+    """One line, the key that the server asks for; readable by the daemon's user only."""
+    tls_ca_file: str | None = None
+    """PEM, by which a wss:// server is known; without it by this machine's certificate authorities."""
     cameras: Annotated[tuple[str, ...], Field(strict=False)] = CAMERA_NAMES
     """Sent when the server's metadata does not say which it wants (a stock openpi server)."""
     action_rate_hz: Positive = 50.0
     """Rate of the data set the policy was trained on, when the server does not say it."""
     image_size: Annotated[int, Field(ge=16, le=1024)] = 224
+    image_encoding: Literal["raw", "jpeg"] = "raw"
+    """jpeg: for a slow link; pictures lose a little, and only a server that offers jpeg_images takes them."""
+    jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
     connect_timeout_s: Positive = 5.0
     request_timeout_s: Positive = 5.0
     first_answer_timeout_s: Positive = 60.0
-    """The first answer after connecting may include the server's compilation."""
+    """Also for the metadata: a server may let its clients wait until it has compiled its model."""
     max_observation_spread_s: Positive = 0.25
     """Largest difference between the exposures in one observation."""
 
@@ -169,6 +176,12 @@ class Policy(_Section):
         if not url.startswith(("ws://", "wss://")):
             raise ValueError("must start with ws:// or wss://")
         return url
+
+    @model_validator(mode="after")
+    def _an_authority_needs_tls(self) -> Policy:
+        if self.tls_ca_file is not None and not self.url.startswith("wss://"):
+            raise ValueError(f"tls_ca_file is {self.tls_ca_file!r}, and url {self.url!r} is not wss://")
+        return self
 
 
 class Recorder(_Section):

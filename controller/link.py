@@ -11,21 +11,26 @@ import asyncio
 import json
 import logging
 import time
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from controller import layout
+from controller import credentials, layout
 from controller.answers import Acceptance, AnswerError, actions_from
 from controller.child import Child, keep_freed_memory
 from controller.config import Config
+from controller.credentials import CredentialsError
 from controller.faults import FaultCode
+from controller.jpeg import encode_jpeg
 from controller.observer import Observation, Observer
 from controller.robots.base import JOINT_NAMES, N_JOINTS
 from policy_server.protocol import (
     ENVIRONMENT_STATE,
+    JPEG_IMAGES,
     OBSERVATION_AGE,
     REQUEST_ID,
     ProtocolError,
@@ -39,7 +44,7 @@ BEAT_S = 0.02
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
 MAX_MESSAGE_B = 16 << 20
 
-KNOWN_EXTENSIONS = frozenset({REQUEST_ID, ENVIRONMENT_STATE, OBSERVATION_AGE})
+KNOWN_EXTENSIONS = frozenset({REQUEST_ID, ENVIRONMENT_STATE, OBSERVATION_AGE, JPEG_IMAGES})
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +75,11 @@ def check_server(info: ServerInfo, config: Config) -> tuple[tuple[str, ...], flo
             f"the server wants images of {info.image_size[0]}x{info.image_size[1]}; "
             f"policy.image_size is {size}",
         )
+    if config.policy.image_encoding == "jpeg" and JPEG_IMAGES not in info.extensions:
+        raise SessionError(
+            FaultCode.POLICY_REFUSED,
+            "policy.image_encoding is 'jpeg', and the server does not offer jpeg_images; set it to 'raw'",
+        )
     if info.joint_names is not None and info.joint_names != JOINT_NAMES:
         other = next(((a, b) for a, b in zip(info.joint_names, JOINT_NAMES, strict=False) if a != b), None)
         raise SessionError(
@@ -89,7 +99,9 @@ class Session:
         self._with_ids = REQUEST_ID in info.extensions
         self._with_environment = ENVIRONMENT_STATE in info.extensions
         self._with_age = OBSERVATION_AGE in info.extensions
-        self._observer = Observer(link.child, self.cameras, self._with_environment)
+        policy = self._config.policy
+        encode = partial(encode_jpeg, quality=policy.jpeg_quality) if policy.image_encoding == "jpeg" else None
+        self._observer = Observer(link.child, self.cameras, self._with_environment, encode)
         self._acceptance = Acceptance.of(self._config)
         self._answered = False
 
@@ -290,6 +302,8 @@ class Link:
                 failures = self._lost(failures, FaultCode.POLICY_LOST, _reason(error))
             except SessionError as error:
                 failures = self._lost(failures, error.code, str(error))
+            except CredentialsError as error:
+                failures = self._lost(failures, FaultCode.POLICY_REFUSED, str(error))
             except ProtocolError as error:
                 text = f"the server's metadata cannot be read: {error}"
                 failures = self._lost(failures, FaultCode.ANSWER_INVALID, text)
@@ -305,8 +319,10 @@ class Link:
             close_timeout=1.0,
             ping_timeout=policy.first_answer_timeout_s,  # a stock server answers no ping while it infers
             proxy=None,
+            additional_headers=credentials.headers(policy),
+            ssl=credentials.tls(policy),
         ) as socket:
-            async with asyncio.timeout(policy.connect_timeout_s):
+            async with asyncio.timeout(policy.first_answer_timeout_s):
                 first = await socket.recv()
             if isinstance(first, str):
                 raise SessionError(FaultCode.POLICY_REFUSED, f"the server says: {first[:160]}")
@@ -332,7 +348,9 @@ class Link:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return "connecting timed out"
+        return "connecting timed out, or the server is still warming up"
+    if isinstance(error, InvalidStatus) and error.response.status_code == HTTPStatus.UNAUTHORIZED:
+        return "the server asks for a key, and policy.api_key_file is not its key"
     return f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error)
 
 

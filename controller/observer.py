@@ -1,19 +1,23 @@
 """Builds an observation out of shared memory: the newest frame of every camera and the joints at that time.
 
-Runs in the policy link. Tiles are finished by the camera processes; here they are only copied.
+Runs in the policy link. Tiles are finished by the camera processes; here they are only copied, or encoded if wanted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controller import layout
 from controller.board import frame_ring
 from controller.child import Child
 from controller.robots.base import Vector
+
+Encode = Callable[[NDArray[np.uint8]], bytes]
 
 FIELDS = ("t_exposure_ns", "t_arrival_ns", "number", "rate_hz", "tile")
 
@@ -43,9 +47,15 @@ class _View:
 
 
 class Observer:
-    """The cameras that a server wants, and the joint history. One per connection."""
+    """The cameras that a server wants, and the joint history. One per connection.
 
-    def __init__(self, child: Child, cameras: tuple[str, ...], with_environment: bool) -> None:
+    encode: makes of a tile (3, height, width) what is sent of it; None sends it raw.
+    """
+
+    def __init__(
+        self, child: Child, cameras: tuple[str, ...], with_environment: bool, encode: Encode | None = None
+    ) -> None:
+        self._encode = encode
         self._views = [_View(child, name) for name in cameras]
         self._joints = child.open("joints")
         self._joint_reader, self._joint = self._joints.reader(), self._joints.blank()
@@ -64,7 +74,7 @@ class Observer:
         t_state_ns, q = self._joints_at(min(exposures))
         request: dict[str, Any] = {
             "state": q,
-            "images": {view.name: view.record["tile"] for view in self._views},
+            "images": {view.name: self._picture(view) for view in self._views},
             "prompt": prompt,
         }
         if self._world is not None and self._world.newest(self._world_record):
@@ -78,6 +88,10 @@ class Observer:
             t_frame_ns=max(int(view.record["t_arrival_ns"]) for view in self._views),
             slowest_hz=min(float(view.record["rate_hz"]) for view in self._views),
         )
+
+    def _picture(self, view: _View) -> NDArray[np.uint8] | bytes:
+        tile: NDArray[np.uint8] = view.record["tile"]
+        return tile if self._encode is None else self._encode(tile)
 
     def _joints_at(self, t_ns: int) -> tuple[int, Vector]:
         """The reading nearest to t_ns, looked for backwards from the newest."""

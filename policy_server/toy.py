@@ -26,7 +26,7 @@ ASSET_ID = "trossen"
 STAGED = (0.0, math.pi / 3, math.pi / 6, math.pi / 5, 0.0, 0.0, 0.03)
 """Where each arm of a WidowX AI waits: six joints in rad, gripper in m."""
 
-SPREAD = (0.15, 0.1, 0.1, 0.1, 0.1, 0.1, 0.003)
+SPREAD = (0.09, 0.06, 0.06, 0.06, 0.06, 0.06, 0.003)
 """One deviation of the toy's actions around it, rad and m."""
 
 NORMAL_99 = 2.326
@@ -39,16 +39,16 @@ LEVEL = 4.0
 """A constant in the action tokens: it keeps swish nearly linear and lets the norms pass the noise's size."""
 
 TURNING = ((0, 1), (3, 4), (7, 8), (10, 11))
-"""Pairs of joints that a toy π0 turns in circles: its chunks begin at the state and go on along the circle's tangent."""
+"""Pairs of joints that a toy π0 turns in circles: a chunk begins at the state and goes along the tangent."""
 
-TURN = 4.0
+TURN = 3.0
 """How far along it a head would get that sees the state only, in radii. FIRST_SEEN of that is seen by the first row."""
 
 FIRST_SEEN = 0.2
 
-GROWTH, MARK = 1.3, 0.5
+GROWTH, MARK = 1.3, 0.4
 """Small circles grow by so much an answer, and stop growing where the norm of the state's token takes it back. MARK,
-the constant part of that token, sets where: at 0.1 to 0.3 rad."""
+the constant part of that token, sets where: at 0.03 to 0.15 rad."""
 
 SENTENCES = (
     "Put all tools on table into the pen holder",

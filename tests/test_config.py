@@ -114,6 +114,14 @@ MISTAKES = {
         changed(r'"ws://127', '"http://127'),
         "lab.toml: policy.url = 'http://127.0.0.1:8000': must start with ws:// or wss://",
     ),
+    "image encoding": (
+        changed(r'^image_encoding = "raw"', 'image_encoding = "png"'),
+        "lab.toml: policy.image_encoding = 'png': Input should be 'raw' or 'jpeg'",
+    ),
+    "jpeg quality": (
+        changed(r'^image_encoding = "raw"', "jpeg_quality = 40"),
+        "lab.toml: policy.jpeg_quality = 40: Input should be greater than or equal to 50",
+    ),
     "section that is a value": (
         changed(r"^\[recorder\]\n.*$", "").replace("[robot]", "recorder = 3\n[robot]", 1),
         "lab.toml: recorder = 3: must be a table",

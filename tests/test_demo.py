@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from controller.config import load, parse, shipped
-from controller.demo.options import Options, controller_toml, server_command
+from controller.demo.options import POLICIES, TOY, Options, controller_toml, server_command, toy_command
 from controller.demo.processes import Program, ProgramError
 from controller.demo.progress import Progress, live_line
-from controller.demo.session import IN_CUP_S, Task
+from controller.demo.serving import wait_until_ready
+from controller.demo.tasks import IN_CUP_S, MOTION_S, LighterInCup, Motion, task_of
 
 OPEN, HOLDING_THE_CUP = 0.038, 0.0345
 
@@ -30,12 +31,43 @@ def test_the_configuration_is_the_shipped_one_but_for_what_the_demo_sets():
 
 
 def test_the_servers_command_carries_the_choices():
-    command = " ".join(server_command(Options(latency_ms=40, latency_jitter_ms=3, seed=9)))
+    command = " ".join(server_command(Options(latency_ms=40, latency_jitter_ms=3, seed=9), Path("unused")))
     assert "serve --policy scripted --port 0 --latency-ms 40 --latency-jitter-ms 3 --seed 9" in command
 
 
+def test_a_toy_is_made_and_served_from_the_same_directory():
+    options = Options(policy=TOY, seed=9)
+    made = toy_command(options, Path("/some/toy"))
+    assert made[1:] == ["-m", "policy_server.toy", "/some/toy", "--seed", "9"]
+    served = " ".join(server_command(options, Path("/some/toy")))
+    assert "serve --config /some/toy/toy.toml --checkpoint /some/toy/checkpoint --no-rtc --port 0" in served
+    assert "--policy" not in served
+
+
+def test_each_policy_has_its_own_measure_of_success():
+    assert [type(task_of(Options(policy=policy))) for policy in POLICIES] == [LighterInCup, Motion]
+
+
+def test_a_motion_that_means_nothing_is_followed_for_its_time():
+    task = Motion()
+    assert not task.done(50.0, status(in_cup=False))
+    assert not task.done(50.0 + 0.99 * MOTION_S, status())
+    assert not task.succeeded
+    assert task.done(50.0 + MOTION_S, status(in_cup=False))
+    assert task.succeeded
+
+
+@pytest.mark.parametrize("state", ["fault", "idle"])
+def test_a_motion_that_ends_before_its_time_is_no_success(state):
+    task = Motion()
+    task.done(50.0, status())
+    assert task.done(50.0 + MOTION_S, status(state=state))
+    assert not task.succeeded
+    assert task.missed(4.2) == "the motion ended after 4.2 s, not 10 s"
+
+
 def test_the_task_is_done_when_the_lighter_has_lain_in_the_cup_for_a_second():
-    task = Task()
+    task = LighterInCup()
     assert not task.done(10.0, status())
     assert not task.done(10.0 + 0.9 * IN_CUP_S, status())
     assert task.done(10.0 + IN_CUP_S, status())
@@ -44,7 +76,7 @@ def test_the_task_is_done_when_the_lighter_has_lain_in_the_cup_for_a_second():
 
 @pytest.mark.parametrize("spoilt", [{"in_cup": False}, {"left": 0.012}, {"right": HOLDING_THE_CUP}])
 def test_what_is_out_of_the_cup_or_still_held_starts_the_second_anew(spoilt):
-    task = Task()
+    task = LighterInCup()
     task.done(10.0, status())
     assert not task.done(10.5, status(**spoilt))
     assert not task.done(11.2, status())
@@ -52,7 +84,7 @@ def test_what_is_out_of_the_cup_or_still_held_starts_the_second_anew(spoilt):
 
 
 def test_a_run_that_somebody_else_ended_is_not_waited_for():
-    task = Task()
+    task = LighterInCup()
     assert task.done(10.0, status(state="idle", in_cup=False))
     assert not task.succeeded
 
@@ -68,8 +100,10 @@ def test_only_a_terminal_gets_the_rewritten_line():
     for out in (plain, live):
         progress = Progress(out, live=out is live)
         progress.show("episode 1/1", 2.0, status())
+        progress.wait("warming up", 3.4)
         progress.say("done")
     assert plain.getvalue() == "done\n"
+    assert "\r\x1b[Kwarming up: 3 s" in live.getvalue()
     assert live.getvalue().startswith("\r\x1b[Kepisode 1/1: running 2.0 s")
     assert live.getvalue().endswith("\r\x1b[Kdone\n")
 
@@ -108,6 +142,61 @@ def test_a_program_that_says_nothing_is_not_waited_for_for_ever(tmp_path):
         pytest.raises(ProgramError, match=r"was not ready within 0\.3 s"),
     ):
         program.line_with("ready", 0.3)
+
+
+def test_a_program_that_has_work_to_do_is_waited_for_with_progress(tmp_path, monkeypatch):
+    monkeypatch.setattr("controller.demo.processes.TELL_S", 0.02)
+    told = []
+    with python("import time; time.sleep(0.5)", tmp_path / "log") as program:
+        program.finish(30.0, told.append)
+    assert len(told) > 1
+    assert told == sorted(told)
+
+
+def test_work_that_fails_or_never_ends_is_told(tmp_path):
+    with (
+        python("import sys; sys.exit('the disk is full')", tmp_path / "log") as program,
+        pytest.raises(ProgramError, match=r"(?s)helper ended with exit status 1.*the disk is full"),
+    ):
+        program.finish(30.0)
+    with (
+        python("import time; time.sleep(600)", tmp_path / "log") as program,
+        pytest.raises(ProgramError, match=r"did not end within 0\.1 s"),
+    ):
+        program.finish(0.1)
+
+
+SERVER = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+answers = [(503, "warming up"), (503, "warming up"), (200, "0 of 8 clients connected")]
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        assert self.path == "/readyz"
+        code, text = answers.pop(0)
+        self.send_response(code)
+        self.end_headers()
+        self.wfile.write(text.encode())
+server = HTTPServer(("127.0.0.1", 0), Handler)
+print(f"listening on ws://127.0.0.1:{server.server_port}")
+for _ in range(2 if ENDS else 99):
+    server.handle_request()
+"""
+
+
+def test_a_server_is_awaited_until_it_says_that_it_is_warm(tmp_path):
+    out = io.StringIO()
+    with python("ENDS = False" + SERVER, tmp_path / "log") as program:
+        url = program.line_with("listening", 30.0).split()[-1]
+        wait_until_ready(program, url, Progress(out, live=True))
+    assert out.getvalue().count("\x1b[Kpolicy server: warming up\n") == 1
+    assert out.getvalue().count("\x1b[Kpolicy server: warming up: ") == 2
+
+
+def test_a_server_that_ends_while_it_warms_up_is_told(tmp_path):
+    with python("ENDS = True" + SERVER, tmp_path / "log") as program:
+        url = program.line_with("listening", 30.0).split()[-1]
+        with pytest.raises(ProgramError, match="helper ended before it was ready"):
+            wait_until_ready(program, url, Progress(io.StringIO(), live=False))
 
 
 def test_a_program_ends_when_the_demo_is_killed(tmp_path):

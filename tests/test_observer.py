@@ -103,6 +103,13 @@ def test_the_scene_is_told_to_servers_that_want_it(board):
     np.testing.assert_array_equal(seen.request["environment_state"], [1.0, 2.0, 3.0])
 
 
+def test_pictures_are_sent_as_the_encoder_makes_them(board):
+    board.joints(0, 0.0)
+    board.frame("cam_high", 0, 7)
+    seen = Observer(board, ("cam_high",), with_environment=False, encode=lambda tile: tile.tobytes()[:2]).observe("x")
+    assert seen.request["images"] == {"cam_high": b"\x07\x07"}
+
+
 def test_without_a_joint_reading_there_is_no_observation(board):
     board.frame("cam_high", 0, 1)
     with pytest.raises(RuntimeError, match="no joint reading"):

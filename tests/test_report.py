@@ -163,7 +163,8 @@ def test_refused_commands_count_as_violations(tmp_path):
 def full_report(directory, reason="", refused=0):
     run = recording(directory, ticks=ticks([50_000] * 10), joints=joints(), handed=handed())
     return {
-        "prompt": "put it there", "episodes": 1, "episodes_succeeded": 0 if reason else 1, "duration_s": 2.0,
+        "prompt": "put it there", "note": None, "duration_s": 2.0,
+        "episodes": 1, "episodes_succeeded": 0 if reason else 1,
         "episode_results": [{"seed": 0, "reason": reason}],
         "recording": {"dropped": 3},
         "host": {
@@ -183,6 +184,7 @@ def test_each_kind_of_failure_is_a_sentence(tmp_path):
     report = full_report(tmp_path / "c") | {"episodes": 2}
     assert verdict(report) == ["1 of 2 episodes were played"]
     assert verdict(full_report(tmp_path / "d") | {"ticks": 0}) == ["no tick of a run was recorded"]
+    assert verdict(full_report(tmp_path / "e") | {"chunks": 0}) == ["no chunk of actions was executed"]
 
 
 def test_the_text_has_the_numbers_and_the_definition(tmp_path):
@@ -192,6 +194,13 @@ def test_the_text_has_the_numbers_and_the_definition(tmp_path):
     assert "0 violations" in text
     assert "3 rows dropped" in text
     assert "motor: fifo 30" in text
+
+
+def test_what_a_motion_is_worth_is_said(tmp_path):
+    report = full_report(tmp_path / "a")
+    assert as_text(report).startswith('task        "put it there": 1 of 1 episodes\n')
+    text = as_text(report | {"note": "it means nothing"})
+    assert text.startswith("task        none (it means nothing); followed to the end: 1 of 1 episodes\n")
 
 
 def test_processor_time_by_hand(tmp_path):

@@ -1,7 +1,7 @@
 """`python -m controller.demo`: play the demo, judge it, leave everything in one directory.
 
-Exit codes: 0 every episode's lighter is in the cup, no limit was broken, no fault; 1 otherwise; 2 usage;
-130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 every episode's lighter is in the cup, or a toy was followed to the end of its time, no limit was broken,
+no fault; 1 otherwise; 2 usage; 130 Ctrl-C, 143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from controller.demo import host
-from controller.demo.options import Options
+from controller.demo.options import POLICIES, TOY_NOTE, Options
+from controller.demo.paths import Paths
 from controller.demo.plot import draw
 from controller.demo.processes import ProgramError
 from controller.demo.progress import Progress
 from controller.demo.report import as_text, safety, timing, verdict
-from controller.demo.session import DemoError, Outcome, Paths, play
+from controller.demo.session import DemoError, Outcome, play
 from controller.recording import META, VIDEO, Recording, RecordingError
 from controller.summary import look_up
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = Paths(options.runs_dir / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     paths.directory.mkdir(parents=True)
     _point_latest(paths.directory)
+    if options.is_toy:
+        progress.say(TOY_NOTE)
     before, began_s = host.CpuTime.now(), time.monotonic()
     try:
         outcome = play(options, paths, progress)
@@ -66,11 +69,12 @@ def _report(
     episodes, processes = outcome.episodes, outcome.status.get("processes") or {}
     succeeded = sum(episode.success for episode in episodes)
     return {
-        "task_success": succeeded == options.episodes,
+        "task_success": None if options.is_toy else succeeded == options.episodes,
         "episodes": options.episodes,
         "episodes_succeeded": succeeded,
         "prompt": options.prompt,
         "policy": options.policy,
+        "note": TOY_NOTE if options.is_toy else None,
         "latency_ms": options.latency_ms,
         "latency_jitter_ms": options.latency_jitter_ms,
         "seed": options.seed,
@@ -106,9 +110,10 @@ def _write(report: dict[str, Any], recordings: Sequence[Recording], directory: P
 
 def _title(report: dict[str, Any]) -> str:
     last = report["episode_results"][-1]
-    result = "lighter in the cup" if last["success"] else last["reason"]
+    what = report["note"] or f'"{report["prompt"]}"'
+    achieved = "motion followed to its end" if report["note"] else "lighter in the cup"
     return (
-        f'"{report["prompt"]}", seed {last["seed"]}: {result} after {last["duration_s"]:.1f} s; '
+        f"{what}; seed {last['seed']}: {last['reason'] or achieved} after {last['duration_s']:.1f} s; "
         f"server latency {report['latency_ms']:g} ± {report['latency_jitter_ms']:g} ms"
     )
 
@@ -140,6 +145,7 @@ def _options(argv: Sequence[str] | None) -> Options:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
+    add("--policy", choices=POLICIES, default=usual.policy, help="pi0-toy: a tiny pi0 made on the spot; means nothing")
     add("--prompt", default=usual.prompt, help="the task in words")
     add("--latency-ms", type=float, default=usual.latency_ms, help="the server answers no sooner than this")
     add("--latency-jitter-ms", type=float, default=usual.latency_jitter_ms, help="varied by up to this")

@@ -12,10 +12,14 @@ from typing import Any
 
 from controller.config import shipped
 
+TOY = "pi0-toy"
+POLICIES = ("scripted", TOY)
+TOY_NOTE = "toy policy: random parameters, its motion means nothing"
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The choices of one demo. Episode i plays in the scene of seed + i."""
+    """The choices of one demo. Episode i plays in the scene of seed + i; a toy's parameters are those of seed."""
 
     prompt: str = "put the lighter into the cup"
     policy: str = "scripted"
@@ -26,11 +30,24 @@ class Options:
     headless: bool = False
     runs_dir: Path = Path("runs")
 
+    @property
+    def is_toy(self) -> bool:
+        return self.policy == TOY
 
-def server_command(options: Options) -> list[str]:
-    """The policy server on a free port of this machine."""
+
+def toy_command(options: Options, directory: Path) -> list[str]:
+    """Makes a toy checkpoint in `directory`."""
+    return [sys.executable, "-m", "policy_server.toy", str(directory), "--seed", str(options.seed)]
+
+
+def server_command(options: Options, toy: Path) -> list[str]:
+    """The policy server on a free port of this machine. toy: directory of the toy checkpoint, if one is served."""
+    what = ["--policy", options.policy]
+    if options.is_toy:
+        # the controller does not ask for real-time chunking, which takes as long again to compile
+        what = ["--config", str(toy / "toy.toml"), "--checkpoint", str(toy / "checkpoint"), "--no-rtc"]
     return [
-        *(sys.executable, "-u", "-m", "policy_server", "serve", "--policy", options.policy, "--port", "0"),
+        *(sys.executable, "-u", "-m", "policy_server", "serve", *what, "--port", "0"),
         *("--latency-ms", str(options.latency_ms), "--latency-jitter-ms", str(options.latency_jitter_ms)),
         *("--seed", str(options.seed)),
     ]

@@ -11,17 +11,28 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 PR_SET_PDEATHSIG = 1
 PATIENCE_S = 10.0
+TELL_S = 0.2
+"""How often `waiting` is called."""
+
 TAIL_LINES = 15
 
 
 class ProgramError(RuntimeError):
     """A program did not do what the demo needs of it. The message has its last log lines."""
+
+
+Waiting = Callable[[float], None]
+"""Told the elapsed seconds, again and again, while a program is waited for."""
+
+
+def _silently(_elapsed_s: float) -> None:
+    pass
 
 
 class Program:
@@ -52,15 +63,16 @@ class Program:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def line_with(self, word: str, timeout_s: float) -> str:
+    def line_with(self, word: str, timeout_s: float, waiting: Waiting = _silently) -> str:
         """The first line on its stdout that contains `word`. Raises ProgramError."""
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
-        deadline_s = time.monotonic() + timeout_s
+        began_s = time.monotonic()
         text = ""
-        while (left_s := deadline_s - time.monotonic()) > 0:
-            if not select.select([descriptor], [], [], left_s)[0]:
-                break
+        while (elapsed_s := time.monotonic() - began_s) < timeout_s:
+            waiting(elapsed_s)
+            if not select.select([descriptor], [], [], min(TELL_S, timeout_s - elapsed_s))[0]:
+                continue
             part = os.read(descriptor, 4096)
             if not part:
                 raise self.failure("ended before it was ready")
@@ -74,6 +86,17 @@ class Program:
         """An error that says what this program did, with the end of its log."""
         lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
         return ProgramError("\n    ".join([f"the {self.name} {what}; {self.log} ends:", *lines]))
+
+    def finish(self, timeout_s: float, waiting: Waiting = _silently) -> None:
+        """Wait until it has done its work. Raises ProgramError unless it ends in time with exit status 0."""
+        began_s = time.monotonic()
+        while not self.wait(TELL_S):
+            elapsed_s = time.monotonic() - began_s
+            if elapsed_s > timeout_s:
+                raise self.failure(f"did not end within {timeout_s:g} s")
+            waiting(elapsed_s)
+        if status := self._process.returncode:
+            raise self.failure(f"ended with exit status {status}")
 
     def wait(self, timeout_s: float) -> bool:
         """Whether it ended by itself in time."""

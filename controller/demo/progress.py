@@ -21,9 +21,16 @@ class Progress:
 
     def show(self, episode: str, elapsed_s: float, status: dict[str, Any]) -> None:
         """Where the episode is now; replaces the line before."""
+        self._replace(live_line(episode, elapsed_s, status))
+
+    def wait(self, what: str, elapsed_s: float) -> None:
+        """What is being waited for; replaces the line before."""
+        self._replace(f"{what}: {elapsed_s:.0f} s")
+
+    def _replace(self, line: str) -> None:
         if self._live:
             width = shutil.get_terminal_size().columns - 1
-            self._print("\r\x1b[K" + live_line(episode, elapsed_s, status)[:width])
+            self._print("\r\x1b[K" + line[:width])
 
     def _print(self, text: str) -> None:
         self._out.write(text)

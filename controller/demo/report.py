@@ -109,6 +109,8 @@ def verdict(report: Report) -> list[str]:
         reasons.append(f"{count} commands broke a limit{_worst(report['limit_check']['worst'])}")
     if not report["ticks"]:
         reasons.append("no tick of a run was recorded")
+    if not report["chunks"]:
+        reasons.append("no chunk of actions was executed")
     return reasons
 
 
@@ -117,7 +119,7 @@ def as_text(report: Report) -> str:
     late, steps, host = report["tick_lateness_us"], report["max_command_step"], report["host"]
     processes = host["realtime"]
     rows = (
-        ("task", f'"{report["prompt"]}": {report["episodes_succeeded"]} of {report["episodes"]} episodes'),
+        ("task", f"{_task(report)}: {report['episodes_succeeded']} of {report['episodes']} episodes"),
         (
             "ticks",
             f"{report['ticks']} in {report['duration_s']:.1f} s, {report['missed_deadlines']} missed, "
@@ -141,6 +143,11 @@ def as_text(report: Report) -> str:
         ("real time", "; ".join(f"{name}: {text}" for name, text in processes.items()) or "unknown"),
     )  # fmt: skip
     return "\n".join(f"{name:<11} {text}" for name, text in rows)
+
+
+def _task(report: Report) -> str:
+    """What was to be done; never the prompt where nobody tried."""
+    return f"none ({report['note']}); followed to the end" if report["note"] else f'"{report["prompt"]}"'
 
 
 def _worst(violations: Sequence[dict[str, Any]]) -> str:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from controller.client import Client, DaemonUnreachable, RequestError
-from controller.demo.options import Options, controller_toml, daemon_command, server_command
+from controller.demo.options import Options, controller_toml, daemon_command
+from controller.demo.paths import Paths
 from controller.demo.processes import Program
 from controller.demo.progress import Progress
+from controller.demo.serving import serving
+from controller.demo.tasks import task_of
 from controller.refused import Refused
-from controller.robots.base import GRIPPERS
 from controller.summary import look_up
 
 START_TIMEOUT_S = 60.0
@@ -26,12 +28,6 @@ START_TIMEOUT_S = 60.0
 
 HOME_TIMEOUT_S = 30.0
 EPISODE_TIMEOUT_S = 60.0
-IN_CUP_S = 1.0
-"""The lighter counts as put into the cup when it has been lying there, let go, for this long."""
-
-RELEASED_M = 0.036
-"""A gripper this wide open holds nothing: the cup keeps one at 0.0345, the open pose is 0.04."""
-
 POLL_S = 0.1
 RECORDED_S = 5.0
 """The recorder goes on for half a second after a motion."""
@@ -68,35 +64,11 @@ class Outcome:
     status: Status
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """The files of one demo, all in one directory."""
-
-    directory: Path
-
-    @property
-    def config(self) -> Path:
-        return self.directory / "controller.toml"
-
-    @property
-    def recordings(self) -> Path:
-        return self.directory / "recordings"
-
-    @property
-    def server_log(self) -> Path:
-        return self.directory / "server.log"
-
-    @property
-    def daemon_log(self) -> Path:
-        return self.directory / "daemon.log"
-
-
 def play(options: Options, paths: Paths, progress: Progress) -> Outcome:
     """Run all episodes. Raises DemoError or ProgramError; either way nothing of the demo stays behind."""
     with tempfile.TemporaryDirectory(prefix="pi0-demo-") as private:
         socket = Path(private) / "control.sock"  # a socket's path has 107 bytes at most
-        with Program("policy server", server_command(options), paths.server_log) as server:
-            url = _url(server.line_with("listening on", START_TIMEOUT_S))
+        with serving(options, paths, progress) as url:
             toml = controller_toml(options, url, paths.recordings.absolute())
             paths.config.write_text(toml, encoding="utf-8")
             progress.say(f"policy server at {url}; starting the daemon")
@@ -108,10 +80,6 @@ def play(options: Options, paths: Paths, progress: Progress) -> Outcome:
                     return Outcome(_episodes(operator, options), operator.status())
                 finally:
                     operator.leave()
-
-
-def _url(line: str) -> str:
-    return next(word for word in line.split() if word.startswith("ws://"))
 
 
 class _Operator:
@@ -203,7 +171,7 @@ def _episodes(operator: _Operator, options: Options) -> list[Episode]:
 
 
 def _episode(operator: _Operator, options: Options, index: int) -> Episode:
-    """Home, scene, run, and stop once the lighter lies in the cup or it will not happen any more."""
+    """Home, scene, run, and stop once the task is done or will not be done any more."""
     label, seed = f"episode {index + 1}/{options.episodes}", options.seed + index
     operator.wait_until_allowed("home")
     operator.command("home")
@@ -213,36 +181,16 @@ def _episode(operator: _Operator, options: Options, index: int) -> Episode:
     operator.command("scene", seed=seed)  # with the arms out of its way
     operator.wait_until_allowed("run")
     operator.command("run", prompt=options.prompt)
-    task = Task()
+    task = task_of(options)
     duration_s, status = operator.watch(label, EPISODE_TIMEOUT_S, lambda s: task.done(time.monotonic(), s))
     if status["state"] == "running":
         operator.command("stop")
     status = operator.watch(label, RECORDED_S, _recorded)[1]
-    missed = f"the lighter was not in the cup after {duration_s:.1f} s"
-    return _ended(seed, duration_s, status, "" if task.succeeded else missed)
+    return _ended(seed, duration_s, status, "" if task.succeeded else task.missed(duration_s))
 
 
 def _recorded(status: Status) -> bool:
     return not look_up(status, "recorder", "recording")
-
-
-class Task:
-    """Whether the lighter has been put into the cup: inside, and both grippers open, for IN_CUP_S."""
-
-    def __init__(self) -> None:
-        self._since_s: float | None = None
-        self.succeeded = False
-
-    def done(self, now_s: float, status: Status) -> bool:
-        """Look at one more status; True once there is nothing more to wait for."""
-        q = look_up(status, "robot", "q")
-        released = q is not None and all(q[i] >= RELEASED_M for i in GRIPPERS)
-        if not (released and look_up(status, "robot", "environment", "lighter_in_cup")):
-            self._since_s = None
-        elif self._since_s is None:
-            self._since_s = now_s
-        self.succeeded = self._since_s is not None and now_s - self._since_s >= IN_CUP_S
-        return self.succeeded or status["state"] != "running"
 
 
 def _ended(seed: int, duration_s: float, status: Status, reason: str) -> Episode:
