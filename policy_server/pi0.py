@@ -79,7 +79,7 @@ class Pi0Policy(Policy):
         """The answer to one observation, as openpi's `Policy.infer`.
 
         observation: `state` (14,), `images` of uint8 (3, height, width) per camera, `prompt`; unknown keys are ignored.
-        noise: (horizon, action_dim); None draws it. Returns `actions`, float64 (horizon, 14): absolute positions, one
+        noise: (horizon, action_dim), or as a batch of one; None draws it. Returns `actions`, float64 (horizon, 14): absolute positions, one
         row per 1 / action_rate_hz; and `policy_timing` in ms. Raises ObservationError, NonFiniteError.
         """
         return self._own_session.answer(observation, noise)
@@ -109,6 +109,8 @@ class Pi0Policy(Policy):
     def check_noise(self, noise: NDArray[Any]) -> Floats:
         """`noise` as the model takes it. Raises ObservationError."""
         chunk = np.asarray(noise)
+        if chunk.shape == (1, *self._chunk):
+            chunk = chunk[0]
         if chunk.shape != self._chunk or not np.issubdtype(chunk.dtype, np.floating) or not np.isfinite(chunk).all():
             raise ObservationError(f"noise is {chunk.dtype} {chunk.shape}; send {self._chunk} finite floats")
         return chunk.astype(np.float32)

@@ -89,7 +89,9 @@ class Programs:
     def _program(self, shape: _Shape) -> Program:
         if shape not in self._compiled:
             function = rtc.sample_guided if shape.guided else sample
-            with jax.default_matmul_precision("highest"):  # what openpi computes in float32 stays float32
+            # Asked for bfloat16 as well, full precision might cost the fast kernels.
+            precision = "highest" if self._plan.dtype == "float32" else None
+            with jax.default_matmul_precision(precision):
                 lowered = jax.jit(function, static_argnames="plan").lower(
                     self._weights, *jax.tree.map(self._as_argument, self._zeros(shape)), plan=self._plan
                 )

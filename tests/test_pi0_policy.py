@@ -74,12 +74,12 @@ def test_given_noise_is_used_and_leaves_the_sequence_alone(toy: Path) -> None:
     one, other = (load_policy(toy, checkpoint, num_steps=1, seed=8, rtc=False) for _ in range(2))
     noise = np.zeros((50, 32), np.float32)
     given = one.infer(observation(), noise=noise)["actions"]
-    np.testing.assert_array_equal(one.infer(observation(), noise=noise)["actions"], given)
+    np.testing.assert_array_equal(one.infer(observation(), noise=noise[None])["actions"], given)
     np.testing.assert_array_equal(one.infer(observation())["actions"], other.infer(observation())["actions"])
 
 
 @pytest.mark.parametrize(
-    "noise", [np.zeros((50, 14)), np.zeros((1, 50, 32)), np.full((50, 32), np.nan), np.zeros((50, 32), int)]
+    "noise", [np.zeros((50, 14)), np.zeros((2, 50, 32)), np.full((50, 32), np.nan), np.zeros((50, 32), int)]
 )
 def test_noise_of_the_wrong_kind_is_refused(policy: Pi0Policy, noise: np.ndarray) -> None:
     with pytest.raises(ObservationError, match=r"noise is .*; send \(50, 32\)"):

@@ -194,4 +194,6 @@ def _layer_norm(norm: Affine, x: Array) -> Array:
 
 
 def _affine(affine: Affine, x: Array) -> Array:
-    return x @ affine.kernel + affine.bias
+    """Products of float32 are taken in full: by default a GPU rounds their factors to 10 bits."""
+    full = jax.lax.Precision.HIGHEST if affine.kernel.dtype == jnp.float32 else None
+    return jnp.matmul(x, affine.kernel, precision=full) + affine.bias
