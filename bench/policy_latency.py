@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
         console.print(bounds_grid(options, sizes.without_lora).on_screen())
         return
     device = jax.local_devices()[0]
-    with jax.default_device(device), jax.default_matmul_precision("highest"):  # as the server computes
+    precision = "highest" if options.dtype == "float32" else None  # as the server computes
+    with jax.default_device(device), jax.default_matmul_precision(precision):
         measure(console, options, config, sizes, device)
 
 

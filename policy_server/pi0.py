@@ -33,6 +33,8 @@ from policy_server.transforms import ModelInputs, Transforms
 
 Floats = NDArray[np.float32]
 
+NVIDIA = Path("/dev/nvidia0")
+
 
 class NonFiniteError(ArithmeticError):
     """The model answered with a number that is not finite."""
@@ -79,8 +81,9 @@ class Pi0Policy(Policy):
         """The answer to one observation, as openpi's `Policy.infer`.
 
         observation: `state` (14,), `images` of uint8 (3, height, width) per camera, `prompt`; unknown keys are ignored.
-        noise: (horizon, action_dim), or as a batch of one; None draws it. Returns `actions`, float64 (horizon, 14): absolute positions, one
-        row per 1 / action_rate_hz; and `policy_timing` in ms. Raises ObservationError, NonFiniteError.
+        noise: (horizon, action_dim), or as a batch of one; None draws it. Returns `actions`, float64 (horizon, 14):
+        absolute positions, one row per 1 / action_rate_hz; and `policy_timing` in ms. Raises ObservationError,
+        NonFiniteError.
         """
         return self._own_session.answer(observation, noise)
 
@@ -180,6 +183,9 @@ def load_policy(
     if compile_cache is not None:
         keep_compiled(compile_cache)
     device = jax.local_devices()[0]
+    say(f"device={device.device_kind!r} platform={device.platform}")
+    if device.platform == "cpu" and NVIDIA.exists():
+        say("warning: this machine has a GPU, and JAX does not see it; install jax[cuda12], see docs/policy-server.md")
     params = load_params(directory, settings.sizes, dtype, device=device, say=say, progress=True)
     with jax.default_device(device), jax.default_matmul_precision("highest"):
         weights = jax.block_until_ready(fuse(params, settings.sizes, num_steps))
