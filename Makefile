@@ -17,7 +17,12 @@ demo: setup ## two simulated arms, driven by a policy server, put a lighter into
 	@$(PYTHON) -m controller.demo $(ARGS)
 
 test: setup ## all tests
+ifdef ARGS
 	@$(PYTHON) -m pytest --durations=10 $(ARGS)
+else
+	@$(PYTHON) -m pytest --durations=10 --numprocesses=auto --dist=worksteal --benchmark-disable -m "not stack"
+	@$(PYTHON) -m pytest --durations=10 tests/stack
+endif
 
 check: setup ## lint, types, who may import whom, spelling
 	@scripts/check

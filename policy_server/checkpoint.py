@@ -61,7 +61,8 @@ def check_tree(leaves: Mapping[str, Leaf], model: dims.Pi0, directory: Path) -> 
     shown = [f"  {line}" for line in lines[:LONGEST_LIST]]
     if len(lines) > LONGEST_LIST:
         shown.append(f"  and {len(lines) - LONGEST_LIST} more")
-    head = f"{directory} does not fit the config: {len(lines)} of its leaves differ" + (f"; {cause}" if cause else "")
+    many = f"{len(lines)} of its leaves differ" if len(lines) > 1 else "one of its leaves differs"
+    head = f"{directory} does not fit the config: {many}" + (f"; {cause}" if cause else "")
     raise CheckpointError("\n".join([head, *shown]))
 
 

@@ -138,6 +138,12 @@ class ModelTable(_Table):
     token_buckets: tuple[Count, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
+    def _only_pi05_reads_its_state(self) -> ModelTable:
+        if self.type == "pi0" and self.discrete_state_input:
+            raise ValueError("discrete_state_input is for pi05; openpi ignores it for pi0, so remove it")
+        return self
+
+    @model_validator(mode="after")
     def _buckets_rise(self) -> ModelTable:
         bounds = (0, *self.token_buckets, self.sizes().max_token_len)
         if any(low >= high for low, high in pairwise(bounds)):

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from policy_server.checkpoint import load_params
+from policy_server.checkpoint import find_params, load_params
 from policy_server.config import STATE_DIM, PolicyConfig, load_config
 from policy_server.model import attention
 from policy_server.model.dims import IMAGE_SIZE
@@ -175,6 +175,7 @@ def load_policy(
         raise ValueError(f"num_steps is {num_steps}; choose 1..100")
     settings = config if isinstance(config, PolicyConfig) else load_config(config)
     directory = Path(checkpoint_dir)
+    find_params(directory)  # names the right directory; what comes next would only miss its file
     stats = load_norm_stats(directory, settings.data.asset_id)
     tokenizer = Tokenizer(find_tokenizer(settings), settings.sizes.vocabulary)
     transforms = Transforms(settings, stats, tokenizer)

@@ -97,6 +97,12 @@ def test_the_state_may_be_kept_out_of_the_prompt():
     assert not small(type="pi05", model="discrete_state_input = false").discrete_state_input
 
 
+def test_a_state_in_the_prompt_of_pi0_is_refused() -> None:
+    """openpi reads the option for π0.5 only; a π0 was trained without it, whatever its config says."""
+    with pytest.raises(ConfigError, match="openpi ignores it for pi0"):
+        small(type="pi0", model="discrete_state_input = true")
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [

@@ -123,5 +123,10 @@ def test_a_known_mix_up_is_named(have, want, cause):
     assert re.search(cause, likely_cause(leaves, want) or "")
 
 
-def test_other_differences_have_no_known_cause():
-    assert likely_cause(expected_leaves(tiny(action_dim=18)), tiny()) is None
+def test_sizes_that_differ_are_named_as_in_the_config():
+    leaves = expected_leaves(tiny(action_dim=18, prefix=replace(tiny().prefix, mlp_dim=24)))
+    assert likely_cause(leaves, tiny()) == "the checkpoint has action_dim 18, paligemma.mlp_dim 24: correct the config"
+
+
+def test_a_leaf_too_many_has_no_known_cause():
+    assert likely_cause(expected_leaves(tiny()) | {"extra/kernel": (3,)}, tiny()) is None

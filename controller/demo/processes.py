@@ -5,17 +5,17 @@ They end with the demo however it ends: asked first, and by the kernel (PR_SET_P
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-PR_SET_PDEATHSIG = 1
+ENDS_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")
+"""Before a command: the kernel ends it with its parent. (Python run between fork and exec could deadlock.)"""
+
 PATIENCE_S = 10.0
 TELL_S = 0.2
 """How often `waiting` is called."""
@@ -40,15 +40,13 @@ class Program:
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         self.name, self.log = name, log
-        libc = ctypes.CDLL(None)
         with log.open("wb") as stderr:
             self._process = subprocess.Popen(
-                command,
+                [*ENDS_WITH_PARENT, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,
-                preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0),
             )
 
     def __enter__(self) -> Program:

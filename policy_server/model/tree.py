@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any, Literal
 
 from policy_server.model import dims
@@ -72,7 +73,9 @@ def likely_cause(leaves: Mapping[str, Shape], model: dims.Pi0) -> str | None:
         return f"the checkpoint is a {_NAMES[found.type]}, the config wants a {_NAMES[model.type]}: take another config"
     have, want = lora_ranks(found), lora_ranks(model)
     if have == want:
-        return None
+        wrong = _sizes(found).items() - _sizes(model).items()
+        sizes = ", ".join(f"{name} {value}" for name, value in sorted(wrong))
+        return f"the checkpoint has {sizes}: correct the config" if wrong else None
     if not want:
         return f"the checkpoint has LoRA adapters ({_listed(have)}), the config has none: take its LoRA config"
     if not have:
@@ -85,6 +88,18 @@ def lora_ranks(model: dims.Pi0) -> dict[str, int]:
     experts = {"paligemma": model.prefix, "action_expert": model.suffix}
     ranks = {f"{name} {kind}": getattr(g, f"{kind}_lora") for name, g in experts.items() for kind in ("attn", "ffn")}
     return {name: lora.rank for name, lora in ranks.items() if lora is not None}
+
+
+def _sizes(model: dims.Pi0) -> dict[str, int]:
+    """What a checkpoint's shapes tell, under the config's names."""
+    towers: dict[str, dims.Siglip | dims.Gemma] = {"siglip": model.siglip, "paligemma": model.prefix, "action_expert": model.suffix}
+    sizes = {
+        f"{name}.{field.name}": getattr(tower, field.name)
+        for name, tower in towers.items()
+        for field in fields(tower)
+        if not field.name.endswith("lora")
+    }
+    return sizes | {"action_dim": model.action_dim, "vocabulary": model.vocabulary}
 
 
 def _listed(ranks: Mapping[str, int]) -> str:

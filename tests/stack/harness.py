@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 import os
 import re
@@ -22,10 +21,10 @@ from controller import layout
 from controller.board import HISTORY
 from controller.client import Client, DaemonUnreachable
 from controller.config import shipped
+from controller.demo.processes import ENDS_WITH_PARENT
 from shm import RingSpec
 from shm.reader import Reader
 
-PR_SET_PDEATHSIG = 1
 SHM = Path("/dev/shm")
 LEASE_S = 0.5
 WAIT_S = 40.0
@@ -89,11 +88,6 @@ class Tap:
         return self.drain()
 
 
-def _end_with_the_tests() -> None:
-    """A daemon never outlives the tests that started it."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-
-
 @dataclass
 class Daemon:
     """A `pi0-controller` in a process group of its own."""
@@ -107,8 +101,7 @@ class Daemon:
         command = [sys.executable, "-m", "controller", "--config", str(self.config), "--socket", str(self.socket)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command,
-                preexec_fn=_end_with_the_tests,
+                [*ENDS_WITH_PARENT, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
