@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any, Literal
 
 import jax
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policy_server.checkpoint import find_params, load_params
+from policy_server.compile_cache import keep_compiled
 from policy_server.config import STATE_DIM, PolicyConfig, load_config
 from policy_server.model import attention
 from policy_server.model.dims import IMAGE_SIZE
@@ -132,12 +134,15 @@ class Pi0Policy(Policy):
             raise ObservationError(f"{RTC!r} is not offered by this server (started with --no-rtc)")
         if not isinstance(rest, Mapping) or rest.keys() != {"actions", "delay_steps"}:
             raise ObservationError(f"{RTC!r} must be a map of 'actions' (steps, {STATE_DIM}) and 'delay_steps'")
-        delay_steps, left = rest["delay_steps"], np.asarray(rest["actions"])
-        if type(delay_steps) is not int or not 0 <= delay_steps <= self._chunk[0]:
-            raise ObservationError(f"{RTC}.delay_steps is {delay_steps!r}, send a whole number in 0..{self._chunk[0]}")
-        if left.ndim != 2 or not 1 <= len(left) <= self._chunk[0]:
-            raise ObservationError(f"{RTC}.actions has the shape {left.shape}, send (1..{self._chunk[0]}, {STATE_DIM})")
-        return target_of(self.transforms.to_model(left, inputs), delay_steps, *self._chunk)
+        delay_steps, horizon = rest["delay_steps"], self._chunk[0]
+        if type(delay_steps) is bool or not isinstance(delay_steps, int | np.integer):
+            raise ObservationError(f"'rtc.delay_steps' is {brief(delay_steps)}, send a whole number in 0..{horizon}")
+        if not 0 <= delay_steps <= horizon:
+            raise ObservationError(f"'rtc.delay_steps' is {delay_steps}, send a whole number in 0..{horizon}")
+        left = self.transforms.to_model(rest["actions"], inputs)
+        if not 1 <= len(left) <= horizon:
+            raise ObservationError(f"'rtc.actions' has {len(left)} steps, send what is left of an answer: 1..{horizon}")
+        return target_of(left, int(delay_steps), *self._chunk)
 
 
 class Pi0Session(Session):
@@ -220,21 +225,3 @@ def _plan(
         attention.choose(device, dtype, prefix.num_heads, prefix.num_kv_heads, prefix.head_dim, say),
         unroll=device.platform != "cpu",
     )
-
-
-def keep_compiled(directory: Path | None) -> None:
-    """Have JAX keep what it compiles in `directory`, which nobody else may write to, or (None) nowhere.
-
-    Raises PermissionError, OSError.
-    """
-    if directory is not None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if directory.stat().st_mode & 0o022:
-            raise PermissionError(
-                f"{directory} holds programs that will be run, yet others may write to it; chmod go-w {directory}"
-            )
-    jax.config.update("jax_compilation_cache_dir", None if directory is None else str(directory))
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    # the choice of kernels, too: the same speed after every restart
-    jax.config.update("jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir")

@@ -41,6 +41,10 @@ class ModelInputs:
     state: NDArray[np.float32]
 
 
+FARTHEST = 100.0
+"""Bound on normalised actions that a client sends; those of a policy stay within a few."""
+
+
 class Transforms:
     """The transforms of one config with one checkpoint's statistics. Raises StatisticsError where these do not suit."""
 
@@ -77,14 +81,22 @@ class Transforms:
     def to_model(self, actions: NDArray[Any], inputs: ModelInputs) -> NDArray[np.float32]:
         """The inverse of `outputs`: float32 (k, 14) in model units of a client's `actions` (k, 14).
 
-        Raises ObservationError for actions of another shape and for numbers that float32 cannot hold.
+        Raises ObservationError for actions of another shape and for numbers that no policy can have meant.
         """
-        given = _as_floats(actions, "actions", 2, f"(steps, {STATE_DIM}), as in an answer")
+        given = _as_floats(actions, "rtc.actions", 2, f"(steps, {STATE_DIM}), as in an answer")
         with np.errstate(over="ignore", invalid="ignore"):  # the result is looked at
             adapted = aloha.encode_actions_inverse(given) if self._data.adapt_to_pi else given
             if self._data.use_delta_joint_actions:
                 adapted = adapted - self._origin(inputs)
-            return _as_float32(self._actions.normalise(adapted), "actions", actions)
+            normalised = self._actions.normalise(adapted)
+        far = np.abs(normalised) > FARTHEST
+        if far.any():
+            step, joint = np.argwhere(far)[0]
+            raise ObservationError(
+                f"'rtc.actions' has {given[step, joint]:g} at step {step}, joint {joint}, more than {FARTHEST:g} times "
+                "the data's spread from its mean; send what is left of the last answer"
+            )
+        return _as_float32(normalised, "rtc.actions", actions)
 
     def _origin(self, inputs: ModelInputs) -> Floats:
         """What delta actions count from, (14,): the state as the model got it; the grippers' is 0."""
@@ -103,6 +115,8 @@ class Transforms:
         prompt = observation.get("prompt", self._data.default_prompt)
         if isinstance(prompt, np.ndarray) and prompt.ndim == 0:
             prompt = prompt.item()
+        if prompt is None and "prompt" in observation:
+            raise ObservationError("'prompt' is None; send a text, or leave the key out for the config's own")
         if prompt is None:
             raise ObservationError(
                 f"observation lacks 'prompt' and config {self._name} has no default_prompt; "

@@ -13,7 +13,7 @@ settings.load_profile("default")
 @pytest.fixture(scope="session")
 def compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Models of equal sizes are compiled once in a run, whatever parameters they get."""
-    from policy_server.pi0 import keep_compiled
+    from policy_server.compile_cache import keep_compiled
 
     keep_compiled(tmp_path_factory.mktemp("compiled"))
     yield

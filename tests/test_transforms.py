@@ -228,7 +228,7 @@ def test_pi05_wants_quantiles():
         (observe(np.full(14, 1e300)), "'state' is .*beyond float32 once normalised; send rad"),
         (observe(prompt=b"go"), "'prompt' is b'go', of type bytes; send a text"),
         (observe(prompt=3), "'prompt' is 3, of type int"),
-        (observe(prompt=None), "lacks 'prompt'"),
+        (observe(prompt=None), "'prompt' is None; send a text, or leave the key out"),
         (observe(prompt=np.array(["go"])), r"'prompt' is array.*, of type ndarray"),
         (observe(prompt=np.array(b"go")), "'prompt' is b'go', of type bytes"),
         (observe(prompt="go \ud800"), "not Unicode text"),
@@ -265,12 +265,12 @@ def test_a_gripper_beyond_any_range_is_read_as_openpi_reads_it(value):
 @pytest.mark.parametrize(
     ("actions", "says"),
     [
-        (np.zeros((3, 13)), r"'actions' has shape \(3, 13\), send \(steps, 14\), as in an answer"),
-        (np.zeros(14), r"'actions' has shape \(14,\)"),
-        (np.full((2, 14), np.nan), r"'actions' holds nan at \[0, 0\]"),
-        (np.full((2, 14), 1e308), "'actions' is .*beyond float32"),
-        (None, "'actions' is None, of dtype object"),
-        ([["a"] * 14], "'actions' is .*dtype <U1"),
+        (np.zeros((3, 13)), r"'rtc.actions' has shape \(3, 13\), send \(steps, 14\), as in an answer"),
+        (np.zeros(14), r"'rtc.actions' has shape \(14,\)"),
+        (np.full((2, 14), np.nan), r"'rtc.actions' holds nan at \[0, 0\]"),
+        (np.full((2, 14), 1e308), r"'rtc.actions' has 1e\+308 at step 0, joint 0, more than 100 times"),
+        (None, "'rtc.actions' is None, of dtype object"),
+        ([["a"] * 14], "'rtc.actions' is .*dtype <U1"),
     ],
 )
 def test_wrong_actions_are_refused(actions, says):

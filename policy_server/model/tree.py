@@ -92,7 +92,8 @@ def lora_ranks(model: dims.Pi0) -> dict[str, int]:
 
 def _sizes(model: dims.Pi0) -> dict[str, int]:
     """What a checkpoint's shapes tell, under the config's names."""
-    towers: dict[str, dims.Siglip | dims.Gemma] = {"siglip": model.siglip, "paligemma": model.prefix, "action_expert": model.suffix}
+    towers: dict[str, dims.Siglip | dims.Gemma]
+    towers = {"siglip": model.siglip, "paligemma": model.prefix, "action_expert": model.suffix}
     sizes = {
         f"{name}.{field.name}": getattr(tower, field.name)
         for name, tower in towers.items()
