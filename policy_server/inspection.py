@@ -13,19 +13,20 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import normpath
 from typing import TYPE_CHECKING
 
-from policy_server.config import ConfigError, PolicyConfig, load_config, shipped_configs
+from policy_server.config import STATE_DIM, ConfigError, PolicyConfig, load_config, shipped_configs
 from policy_server.inspection_view import as_table, show, size_text
 from policy_server.model import dims, tree
 from policy_server.review import review
-from policy_server.statistics import NormStats, StatisticsError, list_asset_ids, load_norm_stats
+from policy_server.statistics import NormStats, Scaling, StatisticsError, list_asset_ids, load_norm_stats
 
 if TYPE_CHECKING:
     from policy_server.param_store import Leaf
 
 SMALL_BYTES = 1 << 20
-"""Leaves up to this size are read to see that the files open."""
+"""Leaves up to this size are read, to see that the files open and hold finite numbers."""
 
 LEAST_COMPRESSED = 0.25
 """Trained weights hardly compress; files that hold less than this share of them are not all there."""
@@ -99,8 +100,8 @@ def inspect(directory: Path, config: PolicyConfig | None = None) -> Report:
     if config is None and (odd := tree.differences(shapes, model)):
         errors.append(f"no config can fit: {'; '.join(odd[:4])}{' …' if odd[4:] else ''}")
     fitting = [name for name in shipped_configs() if not tree.differences(shapes, load_config(name).sizes)]
-    statistics, faults, unreadable = _statistics(params.parent, config)
-    warnings += unreadable
+    statistics, faults, others = _statistics(params.parent, model, config)
+    warnings += others
     for asset_id, stats in statistics.items():
         if config is None or asset_id == config.data.asset_id:
             warnings += [f"{asset_id}: {warning}" for warning in _review(stats, model, config)]
@@ -135,23 +136,28 @@ def _dtypes(leaves: Iterable[Leaf]) -> dict[str, int]:
     return dict(count.most_common())
 
 
-def _statistics(directory: Path, config: PolicyConfig | None) -> tuple[dict[str, NormStats], list[str], list[str]]:
+def _statistics(
+    directory: Path, model: dims.Pi0, config: PolicyConfig | None
+) -> tuple[dict[str, NormStats], list[str], list[str]]:
     """Statistics by asset id, why the needed ones cannot be used, and which others cannot: base checkpoints hold
     those of many robots."""
-    found, unreadable = {}, {}
-    for asset_id in list_asset_ids(directory):
+    asset_ids = list_asset_ids(directory)
+    wanted, quantiles = None, model.pi05
+    if config is not None:
+        wanted, quantiles = config.data.asset_id, config.use_quantiles
+        asset_ids = [wanted, *(asset_id for asset_id in asset_ids if asset_id != normpath(wanted))]
+    found, unusable = {}, {}
+    for asset_id in asset_ids or ["trossen"]:
         try:
-            found[asset_id] = load_norm_stats(directory, asset_id)
+            stats = found[asset_id] = load_norm_stats(directory, asset_id)
+            for part in (stats.state, stats.actions):
+                Scaling.of(part, STATE_DIM, quantiles)
         except StatisticsError as error:
-            unreadable[asset_id] = str(error)
-    wanted = config.data.asset_id if config else None
-    if wanted in found or (wanted is None and found):
-        return found, [], list(unreadable.values())
-    try:
-        load_norm_stats(directory, wanted or next(iter(unreadable), "trossen"))
-    except StatisticsError as error:
-        return found, [str(error)], [text for asset_id, text in unreadable.items() if text != str(error)]
-    raise AssertionError("statistics that could not be read now can")
+            unusable[asset_id] = f"{asset_id}: {error}"
+    if config is None and not found.keys() - unusable.keys():
+        wanted = next(iter(unusable))
+    faults = [unusable.pop(wanted)] if wanted in unusable else []
+    return found, faults, list(unusable.values())
 
 
 def _review(stats: NormStats, model: dims.Pi0, config: PolicyConfig | None) -> list[str]:

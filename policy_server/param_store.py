@@ -2,16 +2,17 @@
 
 Runs wherever a checkpoint is loaded or inspected; needs tensorstore and neither orbax nor JAX. A step directory holds
 `params/`: the tree in `_METADATA`, every leaf a zarr array, all of them in one OCDBT database. Always holds: what
-cannot be read ends in one CheckpointError that names the directory or leaf; missing data never reads as zeros where
-the checkpoint says that it stores them. What it cannot see is a flipped bit within the numbers: orbax keeps a checksum
-of the index only.
+cannot be read ends in one CheckpointError that names the directory or leaf; numbers that are read are finite; missing
+data never reads as zeros where the checkpoint says that it stores them. What it cannot see is a flipped bit within the
+numbers: orbax keeps a checksum of the index only.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -51,11 +52,15 @@ class Leaf:
         return store.read()
 
     def finish(self, future: ts.Future[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-        """Wait for the data. Raises CheckpointError when they are damaged or missing."""
-        try:
-            return future.result()
-        except (ValueError, OSError) as error:
-            raise _damaged(self.directory, self.path, error) from error
+        """Wait for the data. Raises CheckpointError when they are damaged, missing or not finite."""
+        with _named(self.directory, self.path):
+            data = future.result()
+        if not all_finite(data):
+            raise CheckpointError(
+                f"{self.directory}: leaf {self.path} holds numbers that are not finite as {data.dtype}: "
+                "the training diverged or the file is damaged; take another step of the run"
+            )
+        return data
 
 
 def find_params(directory: Path) -> Path:
@@ -117,13 +122,13 @@ def read_leaves(directory: Path) -> dict[str, Leaf]:
             "recheck_cached_data": False,
             "recheck_cached_metadata": False,
         }
-        opening[path] = ts.open(spec, read=True, open=True, context=context)
+        with _named(params, path):
+            f"{base['path']}{name}".encode()  # where this fails, tensorstore would not say why
+            opening[path] = ts.open(spec, read=True, open=True, context=context)
     leaves = {}
     for path, future in opening.items():
-        try:
+        with _named(params, path):
             store = future.result()
-        except (ValueError, OSError) as error:
-            raise _damaged(params, path, error) from error
         dtype = store.dtype.name
         if dtype not in FLOATS:
             raise CheckpointError(f"{params}: leaf {path} is stored as {dtype}, want one of {', '.join(FLOATS)}")
@@ -142,7 +147,7 @@ def _read_metadata(params: Path) -> tuple[dict[str, str], bool, bool]:
         all_data_stored = bool(metadata.get("store_array_data_equal_to_fill_value"))
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read ({error.strerror}); copy the checkpoint again") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{file} is damaged: not the JSON that orbax writes ({type(error).__name__}: {error}); "
             "copy the checkpoint again"
@@ -152,7 +157,9 @@ def _read_metadata(params: Path) -> tuple[dict[str, str], bool, bool]:
 
 def _leaf_names(params: Path, keys: Sequence[tuple[str, ...]]) -> dict[str, str]:
     """Name on disk by path. The path goes without the leading "params", and without "value" if all leaves end in it."""
-    tops = {key[0] for key in keys if key}
+    if () in keys:
+        raise CheckpointError(f"{params / '_METADATA'} is damaged: a leaf has no name; copy the checkpoint again")
+    tops = {key[0] for key in keys}
     if tops != {"params"}:
         if params.name == "train_state" or tops & _OPTIMISER_KEYS:
             raise CheckpointError(f"{params} is the optimiser's state; give the step directory {params.parent}")
@@ -163,6 +170,23 @@ def _leaf_names(params: Path, keys: Sequence[tuple[str, ...]]) -> dict[str, str]
     return {"/".join(key[1:end]): ".".join(key) for key in keys}
 
 
-def _damaged(params: Path, path: str, error: Exception) -> CheckpointError:
-    reason = re.sub(r"\s*\[[a-z_]+='.*", "", str(error), flags=re.DOTALL)
-    return CheckpointError(f"{params}: leaf {path} cannot be read: {reason}; copy the checkpoint again")
+@contextmanager
+def _named(params: Path, path: str) -> Iterator[None]:
+    """Whatever tensorstore raises within becomes a CheckpointError that names the leaf."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        reason = re.sub(r"\s*\[[a-z_]+='.*", "", str(error), flags=re.DOTALL)
+        raise CheckpointError(f"{params}: leaf {path} cannot be read: {reason}; copy the checkpoint again") from error
+
+
+def all_finite(array: np.ndarray[Any, Any]) -> bool:
+    """Whether no element is NaN or infinite, without a temporary array: read as integers, those are the extremes."""
+    if array.size == 0:
+        return True
+    bits = 8 * array.dtype.itemsize
+    infinity = np.array(np.inf, array.dtype).view(f"u{array.dtype.itemsize}").item()
+    return bool(
+        array.view(f"i{array.dtype.itemsize}").max() < infinity
+        and array.view(f"u{array.dtype.itemsize}").max() < infinity | 1 << (bits - 1)
+    )

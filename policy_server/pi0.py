@@ -179,8 +179,7 @@ def load_policy(
     if not 1 <= num_steps <= 100:
         raise ValueError(f"num_steps is {num_steps}; choose 1..100")
     settings = config if isinstance(config, PolicyConfig) else load_config(config)
-    directory = Path(checkpoint_dir)
-    find_params(directory)  # names the right directory; what comes next would only miss its file
+    directory = find_params(Path(checkpoint_dir)).parent
     stats = load_norm_stats(directory, settings.data.asset_id)
     tokenizer = Tokenizer(find_tokenizer(settings), settings.sizes.vocabulary)
     transforms = Transforms(settings, stats, tokenizer)

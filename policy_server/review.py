@@ -69,8 +69,6 @@ def review(stats: NormStats, *, quantiles: bool, adapt_to_pi: bool, delta: bool)
 
 
 def _normalisation(name: str, part: Statistics, quantiles: bool) -> Iterator[str]:
-    if quantiles and part.q01 is None:
-        yield f"{name}: no q01 and q99, by which a π0.5 is normalised; compute them with `pi0-policy-server norm-stats`"
     if (still := part.std[:DIM] < STILL).any():
         yield (
             f"{name}: {_named(still)} did not move in the data (std below {STILL[0]:g} rad, {STILL[6]:g} m); "

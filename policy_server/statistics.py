@@ -66,7 +66,7 @@ class Scaling:
         if statistics.q01 is None or statistics.q99 is None:
             raise StatisticsError(
                 "the statistics hold no q01 and q99, by which π0.5 is normalised; "
-                "compute them anew with `pi0-policy-server norm-stats`, or serve a config of type pi0"
+                "compute them anew with `pi0-policy-server norm-stats`"
             )
         q01, q99 = statistics.q01[:dim], statistics.q99[:dim]
         return cls(q01, q99 - q01 + EPSILON, quantiles)
@@ -98,9 +98,16 @@ def load_norm_stats(checkpoint_dir: Path, asset_id: str) -> NormStats:
 
 
 def list_asset_ids(checkpoint_dir: Path) -> list[str]:
-    """The asset ids whose statistics a checkpoint holds."""
+    """The asset ids whose statistics a checkpoint holds; a link to a directory counts like one."""
     assets = checkpoint_dir / "assets"
-    return sorted(path.parent.relative_to(assets).as_posix() for path in assets.rglob("norm_stats.json"))
+    found = []
+    for folder, below, files in os.walk(assets, followlinks=True):
+        here = Path(folder)
+        above = {os.path.realpath(path) for path in (here, *here.parents)}
+        below[:] = [name for name in below if os.path.realpath(here / name) not in above]  # a link may lead back up
+        if "norm_stats.json" in files:
+            found.append(here.relative_to(assets).as_posix())
+    return sorted(found)
 
 
 def save_norm_stats(path: Path, stats: NormStats) -> None:

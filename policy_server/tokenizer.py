@@ -42,7 +42,9 @@ class Tokenizer:
     def __init__(self, path: Path, vocabulary: int) -> None:
         self._path = path
         try:
-            self._pieces = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+            if not (model := path.read_bytes()):
+                raise TokenizerError(f"tokenizer {path} is empty; fetch {SOURCE} again")
+            self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
         except (OSError, RuntimeError) as error:
             raise TokenizerError(f"tokenizer {path} cannot be read ({error}); fetch {SOURCE} again") from error
         self.size: int = self._pieces.vocab_size()
@@ -106,11 +108,11 @@ def find_tokenizer(config: PolicyConfig) -> Path:
     """Where the tokenizer's file lies on this machine. Raises TokenizerError that says how to get it."""
     if config.data.tokenizer is not None:
         here = config.path.parent if config.path else Path()
-        path, why = here / Path(config.data.tokenizer).expanduser(), f"data.tokenizer of config {config.name}"
+        path, why = here / _expanded(config.data.tokenizer, config), f"data.tokenizer of config {config.name}"
     else:
         home = os.environ.get("OPENPI_DATA_HOME")
         why = "OPENPI_DATA_HOME" if home else "openpi's cache; OPENPI_DATA_HOME moves it"
-        path = Path(home or "~/.cache/openpi").expanduser() / "big_vision" / "paligemma_tokenizer.model"
+        path = _expanded(home or "~/.cache/openpi", config) / "big_vision" / "paligemma_tokenizer.model"
     if path.is_file():
         return path
     raise TokenizerError(
@@ -118,6 +120,16 @@ def find_tokenizer(config: PolicyConfig) -> Path:
         f"  mkdir -p {path.parent} && gsutil cp {SOURCE} {path}\n"
         'or name another place in the config: [data] tokenizer = "/path/to/paligemma_tokenizer.model"'
     )
+
+
+def _expanded(text: str, config: PolicyConfig) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise TokenizerError(
+            f"the tokenizer is looked for in {text}, and no such home directory is known; set OPENPI_DATA_HOME, or "
+            f"data.tokenizer of config {config.name}, to a path without ~"
+        ) from error
 
 
 def _check(prompt: object) -> None:

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 import tensorstore as ts
 
-from policy_server import checkpoint
+from policy_server import checkpoint, param_store
 from policy_server.checkpoint import CheckpointError, load_params, read_leaves
 from policy_server.model import dims, lora
 from policy_server.model.tree import expected_leaves, guess_model, nested
@@ -203,7 +203,7 @@ def test_the_largest_finite_numbers_count_as_finite(dtype):
         (-np.inf, False),
         (-np.nan, False),
     ):
-        assert checkpoint._all_finite(np.array([[0, 1], [value, -1]], jnp.dtype(dtype))) is finite  # noqa: SLF001
+        assert param_store.all_finite(np.array([[0, 1], [value, -1]], jnp.dtype(dtype))) is finite
 
 
 def test_an_adapter_that_is_not_finite_is_named(tmp_path):
@@ -245,6 +245,14 @@ def shorten(path, share=0.5):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
+def renamed(step, change):
+    """Change the key by which the first leaf is known."""
+    file = step / "params/_METADATA"
+    table = json.loads(file.read_text())
+    change(next(iter(table["tree_metadata"].values()))["key_metadata"])
+    file.write_text(json.dumps(table))
+
+
 def largest_data(step):
     return max((step / "params").rglob("d/*"), key=lambda path: path.stat().st_size)
 
@@ -262,6 +270,9 @@ def index(step):
         (lambda step: (step / "params/_METADATA").write_text("[1]"), "params/_METADATA is damaged"),
         (lambda step: (step / "params/_METADATA").write_text('{"tree_metadata": {}}'), "holds nothing"),
         (lambda step: (step / "params/_METADATA").write_bytes(b"\xff\xfe"), "params/_METADATA is damaged"),
+        (lambda step: (step / "params/_METADATA").write_text("[" * 100_000), "_METADATA is damaged: .*RecursionError"),
+        (lambda step: renamed(step, list.clear), "params/_METADATA is damaged: a leaf has no name"),
+        (lambda step: renamed(step, lambda key: key[1].update(key="\ud800")), "leaf .* cannot be read: .*surrogates"),
         (lambda step: (step / "params/manifest.ocdbt").unlink(), "manifest.ocdbt is missing"),
         (lambda step: shorten(step / "params/manifest.ocdbt"), "manifest.ocdbt"),
         (lambda step: index(step).unlink(), "leaf PaliGemma/.* cannot be read: .*params/d/"),
@@ -289,6 +300,14 @@ def test_missing_data_are_not_read_as_zeros(tmp_path, tiny, use_zarr3):
     chunk.unlink()
     with pytest.raises(CheckpointError, match="leaf PaliGemma/llm/embedder/input_embedding cannot be read"):
         load_params(tmp_path, TINY, "float32")
+
+
+def test_a_name_that_no_file_can_have_is_refused_in_one_sentence(tmp_path, tiny):
+    save(tmp_path, tiny, use_ocdbt=False)
+    renamed(tmp_path, lambda key: key[1].update(key="a/../b"))
+    with pytest.raises(CheckpointError, match=r"leaf a/../b/.* cannot be read: .*Invalid file path: ") as caught:
+        read_leaves(tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_zeros_are_read_as_zeros(tmp_path, tiny):

@@ -18,7 +18,7 @@ from policy_server.model.tree import expected_leaves
 from policy_server.param_store import Leaf
 from policy_server.review import ARMS, DIM, GRIPPERS, JOINTS, review, spans
 from policy_server.statistics import NormStats, Statistics, load_norm_stats, save_norm_stats
-from policy_server.toy import CONFIG, make_toy, staged_stats
+from policy_server.toy import CONFIG, make_toy, staged_stats, toy_params, write_toy_checkpoint
 
 CHECKPOINTS = Path(__file__).parent / "goldens" / "pi0" / "ckpts"
 MINI = CHECKPOINTS / "pi0_lora_mini"
@@ -102,13 +102,36 @@ def test_equal_quantiles_matter_to_a_model_that_is_normalised_by_them():
     assert "actions: q01 equals q99 for left gripper" in warning
 
 
-def test_missing_quantiles_matter_to_a_model_that_is_normalised_by_them():
+@pytest.mark.parametrize("quantities", [("state", "actions"), ("state",), ("actions",)])
+def test_a_model_that_is_normalised_by_quantiles_needs_them(tmp_path, capsys, quantities):
+    step = Path(shutil.copytree(CHECKPOINTS / "pi05_mini", tmp_path / "step"))
+    stats = staged_stats()
+    for quantity in quantities:
+        stats = changed(stats, quantity, q01=None, q99=None)
+    save_norm_stats(step / "assets" / "trossen" / "norm_stats.json", stats)
+    assert main(["inspect", str(step), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["usable"], report["warnings"]) == (False, [])
+    (error,) = report["errors"]
+    assert error.startswith("trossen: the statistics hold no q01 and q99")
+    assert report["statistics"]["trossen"][quantities[0]]["left gripper"]["q99"] is None
+    save_norm_stats(step / "assets" / "whole" / "norm_stats.json", KIT)
+    assert main(["inspect", str(step), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["errors"], report["warnings"]) == ([], [error])
+
+
+def test_a_config_tells_whether_quantiles_are_needed(step, toy, tmp_path):
     stats = changed(changed(staged_stats(), "state", q01=None, q99=None), "actions", q01=None, q99=None)
-    assert warned(stats) == []
-    assert [warning.split(" by ")[0] for warning in warned(stats, quantiles=True)] == [
-        "state: no q01 and q99,",
-        "actions: no q01 and q99,",
-    ]
+    save_norm_stats(step / "assets" / "trossen" / "norm_stats.json", stats)
+    assert main(["inspect", str(step), "--config", str(toy)]) == 0
+    pi05 = tmp_path / "pi05.toml"
+    pi05.write_text(CONFIG.replace('type = "pi0"', 'type = "pi05"'))
+    write_toy_checkpoint(tmp_path / "pi05", load_config(pi05).sizes, seed=0, stats=stats)
+    report = inspect(tmp_path / "pi05", load_config(pi05))
+    assert report.differences == []
+    assert [error.split(",")[0] for error in report.errors] == ["trossen: the statistics hold no q01 and q99"]
+    assert not report.usable
 
 
 def test_without_quantiles_the_range_comes_from_mean_and_deviation():
@@ -246,6 +269,36 @@ def test_missing_statistics_make_it_unusable(step, toy, capsys):
     shutil.rmtree(step / "assets")
     assert main(["inspect", str(step)]) == 1
     assert "error:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("asset_id", ["trossen", "./trossen", "trossen/", "mine/../trossen"])
+def test_statistics_are_found_as_serve_finds_them(step, tmp_path, asset_id):
+    assets = step / "assets"
+    (assets / "mine").mkdir()
+    (assets / "trossen").rename(tmp_path / "elsewhere")
+    (assets / "trossen").symlink_to(tmp_path / "elsewhere")
+    config = tmp_path / "linked.toml"
+    config.write_text(CONFIG.replace('asset_id = "trossen"', f'asset_id = "{asset_id}"'))
+    report = inspect(step, load_config(config))
+    assert report.usable
+    assert list(report.statistics) == [asset_id]
+    assert list(inspect(step).statistics) == ["trossen"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_small_leaf_that_is_not_finite_is_one_line_on_stderr(tmp_path, capsys, monkeypatch, bad):
+    def damaged(*args, **options):
+        leaves = toy_params(*args, **options)
+        leaves["state_proj/bias"][1] = bad
+        return leaves
+
+    monkeypatch.setattr("policy_server.toy.toy_params", damaged)
+    make_toy(tmp_path)
+    assert main(["inspect", str(tmp_path / "checkpoint")]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "leaf state_proj/bias holds numbers that are not finite as float32" in err
+    assert len(err.splitlines()) == 1
 
 
 def test_statistics_of_other_robots_do_not_matter(step, toy, capsys):

@@ -85,6 +85,20 @@ def test_a_missing_asset_id_lists_those_that_are_there(tmp_path):
         load_norm_stats(tmp_path, "droid")
 
 
+def test_statistics_behind_links_are_listed_and_a_link_back_up_is_not_followed(tmp_path):
+    checkpoint(tmp_path / "elsewhere")
+    folder = tmp_path / "elsewhere" / "assets" / "trossen"
+    step = checkpoint(tmp_path / "step", "mine")
+    for name, target in (("trossen", folder), ("alias", "mine"), ("loop", ".."), ("top", "/"), ("self", "self")):
+        (step / "assets" / name).symlink_to(target)
+    (folder / "back").symlink_to(step / "assets")
+    assert list_asset_ids(step) == ["alias", "mine", "trossen"]
+    assert load_norm_stats(step, "trossen").state.mean.size == 14
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "assets").symlink_to(step / "assets")
+    assert list_asset_ids(tmp_path / "other") == ["alias", "mine", "trossen"]
+
+
 def test_a_folder_without_assets_is_no_training_step(tmp_path):
     with pytest.raises(StatisticsError, match=r"has no folder 'assets': pass the directory of one training step"):
         load_norm_stats(tmp_path, "trossen")
@@ -172,5 +186,5 @@ def test_a_non_finite_number_stays_one():
 
 def test_quantiles_are_asked_for_where_there_are_none():
     stats = NormStats(Statistics(np.zeros(14), np.ones(14)), Statistics(np.zeros(14), np.ones(14)))
-    with pytest.raises(StatisticsError, match="hold no q01 and q99"):
+    with pytest.raises(StatisticsError, match=r"hold no q01 and q99.* `pi0-policy-server norm-stats`$"):
         Scaling.of(stats.state, 14, quantiles=True)

@@ -127,12 +127,20 @@ def test_any_text_gives_tokens_or_an_error(prompt, max_len):
 
 def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "t.model"
-    for data in (b"garbage", STUB.read_bytes()[:3000], b""):
+    for data in (b"garbage", STUB.read_bytes()[:3000]):
         path.write_bytes(data)
         with pytest.raises(TokenizerError, match=r"t.model .*gs://big_vision/paligemma_tokenizer.model"):
             Tokenizer(path, 2048)
     with pytest.raises(TokenizerError, match="cannot be read"):
         Tokenizer(tmp_path, 2048)
+
+
+def test_an_empty_file_is_called_empty_and_nothing_else_is_said(tmp_path, capfd):
+    path = tmp_path / "t.model"
+    path.touch()
+    with pytest.raises(TokenizerError, match=r"t.model is empty; fetch gs://big_vision/.* again"):
+        Tokenizer(path, 2048)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_knows_is_refused():
@@ -177,6 +185,21 @@ def test_a_config_names_it_from_its_own_folder(home):
             find_tokenizer(config)
         (home / "t.model").write_bytes(b"")
         assert find_tokenizer(config) == wanted
+
+
+@pytest.mark.parametrize(
+    ("named", "openpi"), [("", None), ("", "~/data"), ('tokenizer = "~/t.model"', None), ('tokenizer = "~"', "/data")]
+)
+def test_a_user_without_a_home_is_told_what_to_set(home, monkeypatch, named, openpi):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
+    if openpi:
+        monkeypatch.setenv("OPENPI_DATA_HOME", openpi)
+    with pytest.raises(TokenizerError, match=r"in ~.* set OPENPI_DATA_HOME, or data.tokenizer of config mine, to a"):
+        find_tokenizer(parse_config(CONFIG + named, "mine"))
+    monkeypatch.setenv("OPENPI_DATA_HOME", str(home))
+    path = put(home)
+    assert find_tokenizer(parse_config(CONFIG, "mine")) == path
 
 
 def test_a_missing_one_says_how_to_get_it(home):
