@@ -114,9 +114,11 @@ class Terminal:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 40, 120, 0, 0))
         self.before = termios.tcgetattr(theirs)
         self._theirs = theirs
+        size = {"COLUMNS", "LINES"}  # they would count for more than the terminal's own
+        environment = {name: value for name, value in os.environ.items() if name not in size}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "controller.cli", "--socket", str(path), "watch"],
-            stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"},
+            stdin=theirs, stdout=theirs, stderr=theirs, env={**environment, "TERM": "xterm"},
         )  # fmt: skip
         self._seen = ""
 
