@@ -83,32 +83,32 @@ FAULTS: dict[FaultCode, Fault] = {
     FaultCode.POLICY_LOST: Fault(
         "policy server lost",
         "the connection to the policy server closed or a request was not answered in time",
-        "check the server and the network; the link reconnects by itself; then reset and run",
+        "check the server and the network; the link reconnects by itself; then reset, home and run",
     ),
     FaultCode.POLICY_REFUSED: Fault(
         "policy server refused",
         "the server answered with an error instead of actions",
-        "read the server's log; correct the prompt or the configuration; then reset and run",
+        "read the server's log; correct the prompt or the configuration; then reset, home and run",
     ),
     FaultCode.ANSWER_INVALID: Fault(
         "policy answer refused",
         "the server's actions are malformed, not finite or outside the joint limits; none was executed",
-        "check that checkpoint, statistics and units belong to this robot; then reset and run",
+        "check that checkpoint, statistics and units belong to this robot; then reset, home and run",
     ),
     FaultCode.PLAN_ENDED: Fault(
         "plan ended",
         "the last action chunk was used up before a new one came",
-        "check inference time and network (pi0ctl status), then reset and run",
+        "check inference time and network (pi0ctl status), then reset, home and run",
     ),
     FaultCode.CAMERA_STALE: Fault(
         "camera stale",
         "a camera that the policy needs delivered no fresh frame in time",
-        "check the camera's cable, power and rate (pi0ctl status), then reset and run",
+        "check the camera's cable, power and rate (pi0ctl status), then reset, home and run",
     ),
     FaultCode.OBSERVATION_SPREAD: Fault(
         "observation spread too large",
         "the newest frames of the cameras are too far apart in time to be one observation",
-        "check the cameras' rates (pi0ctl status), then reset and run",
+        "check the cameras' rates (pi0ctl status), then reset, home and run",
     ),
     FaultCode.COMMAND_STALE: Fault(
         "commands stale",

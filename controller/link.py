@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 import time
 from functools import partial
 from http import HTTPStatus
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 
 from controller import credentials, layout
 from controller.answers import Acceptance, AnswerError, actions_from
@@ -43,6 +44,7 @@ from shm import Wake
 BEAT_S = 0.02
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
 MAX_MESSAGE_B = 16 << 20
+WARMING = "connected; it has not sent its metadata yet, perhaps it is still warming up"
 
 KNOWN_EXTENSIONS = frozenset({REQUEST_ID, ENVIRONMENT_STATE, OBSERVATION_AGE, JPEG_IMAGES})
 
@@ -322,6 +324,7 @@ class Link:
             additional_headers=credentials.headers(policy),
             ssl=credentials.tls(policy),
         ) as socket:
+            status["error"] = WARMING.encode()
             async with asyncio.timeout(policy.first_answer_timeout_s):
                 first = await socket.recv()
             if isinstance(first, str):
@@ -332,14 +335,17 @@ class Link:
             status["connected"], status["error"] = 1, b""
             status["reconnects"] += 1
             log.info("connected url=%s server=%s cameras=%s", policy.url, info.server, ",".join(session.cameras))
-            await session.serve()
+            try:
+                await session.serve()
+            finally:
+                await socket.close()  # with 1000; leaving by an exception would tell the server of an error
 
     def _lost(self, failures: int, code: FaultCode, text: str) -> int:
         """Say why there is no connection; a fault if a motion needs it. Returns the failures in a row."""
         status = self.child.status
         was_connected, status["connected"] = bool(status["connected"]), 0
         if was_connected or layout.text(status["error"]) != text[:240]:
-            log.warning("no policy server: %s", text)
+            log.warning("no connection: %s", text)
         status["error"] = text.encode()[:240]
         if motion_id := self.order()[0]:
             self.trip(code, text, motion_id)
@@ -350,7 +356,11 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "connecting timed out, or the server is still warming up"
     if isinstance(error, InvalidStatus) and error.response.status_code == HTTPStatus.UNAUTHORIZED:
-        return "the server asks for a key, and policy.api_key_file is not its key"
+        return "the server asks for a key: set policy.api_key_file to a file that holds it"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not known here ({error.verify_message}): set policy.tls_ca_file"
+    if isinstance(error, InvalidMessage):
+        return f"no websocket answer ({error}): does the server speak wss:// where policy.url says ws://?"
     return f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error)
 
 

@@ -39,7 +39,7 @@ class Readiness:
         link = self._children["link"].status
         if not link["connected"]:
             why = layout.text(link["error"])
-            return f"no policy server at {self._config.policy.url}" + (f": {why}" if why else "")
+            return f"no connection to the policy server at {self._config.policy.url}" + (f": {why}" if why else "")
         if missing := self.missing(*(camera_process(name) for name in self.wanted_cameras())):
             return missing
         for name in self.wanted_cameras():

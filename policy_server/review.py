@@ -36,6 +36,9 @@ ARMS = ~GRIPPERS
 STILL = np.where(ARMS, 1e-3, 1e-4)
 """A smaller deviation, rad or m, means that the joint did not move in the data."""
 
+SHUT = -0.9
+"""What adapt_to_pi makes of a gripper that never opens by more than a twentieth: of metres, read as shares."""
+
 FULL_TURN = 2 * math.pi
 
 NORMAL_99 = 2.326
@@ -89,11 +92,11 @@ def _units(name: str, low: Vector, high: Vector, adapt_to_pi: bool) -> Iterator[
             f"{high[worst]:.1f}): degrees or motor steps rather than radians"
         )
     if adapt_to_pi:
-        narrow = GRIPPERS & (reach < 0.1)
+        narrow = GRIPPERS & ((reach < 0.1) | (high < SHUT))
         if narrow.any():
             yield (
                 f"{name}: {_named(narrow)} spans {low[narrow].min():.3f} to {high[narrow].max():.3f}: metres, but the "
-                "config has adapt_to_pi = true, whose grippers are angles of about 0 to 1"
+                "config has adapt_to_pi = true, which reads shares of 0 to 1 and makes them angles of about -1 to 1"
             )
         return
     if (wide := GRIPPERS & (reach > 2.0)).any():

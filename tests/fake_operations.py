@@ -18,7 +18,7 @@ FAULT = {
     "code": "PLAN_ENDED",
     "message": "plan ended 0.24 s after the last chunk, bound 0.20 s",
     "cause": "the last action chunk was used up before a new one came",
-    "next_step": "check inference time and network, then reset and run",
+    "next_step": "check inference time and network, then reset, home and run",
     "time": "2026-03-04T05:06:07.890+00:00",
     "resettable": True,
     "state_before": "running",

@@ -103,7 +103,7 @@ def test_fault_during_a_motion_is_printed_with_its_next_step(
     message, cause, next_step = capsys.readouterr().err.splitlines()
     assert message == "fault PLAN_ENDED: plan ended 0.24 s after the last chunk, bound 0.20 s"
     assert cause.startswith("cause: the last action chunk")
-    assert next_step == "next:  check inference time and network, then reset and run"
+    assert next_step == "next:  check inference time and network, then reset, home and run"
     assert [name for name, _ in daemon.operations.called] == command[:1]
 
 
@@ -284,7 +284,7 @@ def test_status_for_people(daemon: ServedOperations, capsys: pytest.CaptureFixtu
     assert "pi0-controller 0.1.0  pid 4200  up 1:02:03  config embedded" in lines
     assert 'state     FAULT  not homed  motion 7  "put the lighter into the cup"' in lines
     assert "fault     PLAN_ENDED: plan ended 0.24 s after the last chunk, bound 0.20 s" in lines
-    assert "          next:  check inference time and network, then reset and run" in lines
+    assert "          next:  check inference time and network, then reset, home and run" in lines
     assert "not home  home is not possible in state running" in lines
     assert "cam_left_wrist   ok  30.0  30      21        2" in lines
     assert "policy    connected  pi0 0.1  scripted  ws://127.0.0.1:8000" in lines
