@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 
@@ -66,7 +68,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status: 0 when it did its work, 1 when it cannot, 2 for wrong usage."""
     argv = sys.argv[1:] if argv is None else list(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="level=%(levelname)s logger=%(name)s %(message)s")
-    logging.getLogger("websockets").setLevel(logging.WARNING)
+    for name in ("websockets", "jax"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with _ended_by_sigint() if argv[:1] == ["serve"] else nullcontext():
+        return _run(argv)
+
+
+@contextmanager
+def _ended_by_sigint() -> Iterator[None]:
+    """Have SIGINT end the process, until an event loop takes it: a KeyboardInterrupt may be lost in an import."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # else it is ignored, in a shell's background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="pi0-policy-server", description="A server of robot policies, and its tools.")
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     chosen: _Command | None = None

@@ -1,7 +1,7 @@
 """Plain HTTP beside the websocket: health, readiness, metrics, and who is refused before the handshake.
 
 Runs in the policy server, on its event loop. Always holds: health and readiness are open to everyone, the rest asks
-for the key when there is one.
+for the key when there is one; no web page gets a websocket.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ class Endpoints:
             return _with_header(
                 connection.respond(HTTPStatus.OK, self.metrics.text().decode()), "Content-Type", CONTENT_TYPE_LATEST
             )
+        if "Origin" in request.headers:  # a browser's, which takes any page to any port of the machine it runs on
+            self.metrics.refused("origin")
+            log.warning("client=%s:%d event=refused reason='a web page'", *peer(connection))
+            return connection.respond(HTTPStatus.FORBIDDEN, "not for web pages; send no header Origin\n")
         if not admitted:
             self.metrics.refused("unauthorized")
             log.warning("client=%s:%d event=refused reason='no API key, or a wrong one'", *peer(connection))

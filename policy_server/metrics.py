@@ -29,7 +29,7 @@ STAGES = {
     "total": "A request's arrival to its reply ready",
 }
 ERRORS = ("protocol", "observation", "policy")
-REFUSALS = ("unauthorized", "full", "stopping")
+REFUSALS = ("origin", "unauthorized", "full", "stopping")
 
 _BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5)
 

@@ -13,13 +13,18 @@ from numpy.typing import NDArray
 class Noise:
     """Draws float32 chunks of `shape` from a key made of `seed`; equal seeds give equal sequences anywhere.
 
-    Drawn on the CPU: the model's device gets it with the rest of the request.
+    Drawn on the CPU, where JAX has it (JAX_PLATFORMS may leave it out): the model's device gets it with the rest of
+    the request.
     """
 
     def __init__(self, seed: int, shape: tuple[int, int]) -> None:
         self._shape = shape
-        with jax.default_device(jax.local_devices(backend="cpu")[0]):
-            self._key = jax.random.key(seed)
+        try:
+            device = jax.local_devices(backend="cpu")[0]
+        except RuntimeError:
+            device = jax.local_devices()[0]
+        with jax.default_device(device):
+            self._key = jax.device_put(jax.random.key(seed), device)  # put there, it stays there
 
     def draw(self) -> NDArray[np.float32]:
         """The next chunk."""

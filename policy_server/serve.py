@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", metavar="NAME|TOML", help="serve a model; `pi0-policy-server configs` lists names")
     which.add_argument("--policy", choices=["scripted"], help="serve a policy that needs no model")
-    parser.add_argument("--seed", type=int, help="of a model's noise (then 0 by default) and of the jitter")
+    seed_help = "of a model's noise (then 0 by default) and of the jitter"
+    parser.add_argument("--seed", type=_within(0, 2**63 - 1), metavar="N", help=seed_help)
     model = parser.add_argument_group("with --config").add_argument
     model("--checkpoint", type=Path, metavar="DIR", help="one step of openpi's training: params/ and assets/")
     model("--dtype", choices=["bfloat16", "float32"], help="of weights and computation (bfloat16)")
@@ -66,15 +67,16 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         latency = uniform_latency(arguments.latency_ms / 1e3, arguments.latency_jitter_ms / 1e3, arguments.seed)
         _check_model_options(arguments)
+        cache = _compile_cache(arguments)
         tls, api_key = _access(arguments)
     except ValueError as error:
         return refuse(str(error))
     try:
-        policy = _load(arguments)
-    except (ValueError, OSError) as error:
-        if type(error) is ValueError:  # ours are subclasses; this one is a bug, and wants its traceback
+        policy = _load(arguments, cache)
+    except (ValueError, OSError, RuntimeError, AssertionError) as error:
+        if (reason := _why_not_loaded(error)) is None:
             raise
-        return refuse(str(error))
+        return refuse(reason)
     server = PolicyServer(
         policy,
         latency=latency,
@@ -125,7 +127,21 @@ def _access(arguments: argparse.Namespace) -> tuple[ssl.SSLContext | None, str |
     return tls_context(arguments.tls_cert, arguments.tls_key), None if key_file is None else read_api_key(key_file)
 
 
-def _load(arguments: argparse.Namespace) -> Policy:
+def _compile_cache(arguments: argparse.Namespace) -> Path | None:
+    """Where compiled programs are kept; None for nowhere. Raises ValueError."""
+    if arguments.config is None or arguments.compile_cache is False:
+        return None
+    directory: Path = arguments.compile_cache or CACHE
+    try:
+        return directory.expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"cannot keep compiled programs in {directory}: no such home directory is known; "
+            "set HOME, or give --compile-cache DIR or --no-compile-cache"
+        ) from error
+
+
+def _load(arguments: argparse.Namespace, cache: Path | None) -> Policy:
     if arguments.config is None:
         from policy_server.scripted import ScriptedPolicy
 
@@ -133,7 +149,6 @@ def _load(arguments: argparse.Namespace) -> Policy:
     from policy_server.pi0 import load_policy
 
     seed = arguments.seed or 0  # openpi's; what a policy answers can be had again
-    cache = CACHE if arguments.compile_cache is None else arguments.compile_cache
     log.info("event=loading config=%s checkpoint=%s seed=%d", arguments.config, arguments.checkpoint, seed)
     return load_policy(
         arguments.config,
@@ -142,7 +157,7 @@ def _load(arguments: argparse.Namespace) -> Policy:
         num_steps=arguments.num_steps or 10,
         seed=seed,
         rtc=not arguments.no_rtc,
-        compile_cache=cache.expanduser() if cache else None,
+        compile_cache=cache,
         say=lambda text: log.info("event=loading text=%r", text),
     )
 
@@ -158,6 +173,8 @@ async def _serve(server: PolicyServer, host: str, port: int, tls: ssl.SSLContext
         warm, stopped = asyncio.create_task(server.warm()), asyncio.create_task(stop.wait())
         await asyncio.wait((warm, stopped), return_when=asyncio.FIRST_COMPLETED)
         if warm.done() and (error := warm.exception()) is not None:
+            if (reason := _why_no_device(error)) is not None:
+                return reason
             log.error("event=warm-up-failed", exc_info=error)
             return f"the policy cannot warm up: {type(error).__name__}: {error}"
         if warm.done():
@@ -165,6 +182,32 @@ async def _serve(server: PolicyServer, host: str, port: int, tls: ssl.SSLContext
             gc.freeze()  # what is alive now stays: no collection need walk through it again
         await stopped
         log.info("event=stopping")
+    return None
+
+
+def _why_not_loaded(error: Exception) -> str | None:
+    """What the user can read of `error`; None for a bug, which wants its traceback."""
+    if isinstance(error, OSError) or (isinstance(error, ValueError) and type(error) is not ValueError):
+        return str(error)  # a subclass of ours
+    return _why_no_device(error)
+
+
+def _why_no_device(error: BaseException) -> str | None:
+    """What the user can do about the model's device, if `error` comes from that."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return None
+    if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+        return (
+            f"the device has no memory left ({str(error).splitlines()[0]}); "
+            "end what else runs there (nvidia-smi lists it); --dtype float32 takes twice the memory of bfloat16"
+        )
+    try:
+        jax.local_devices()
+    except (RuntimeError, AssertionError) as again:  # JAX asserts, without a word, that it has found one
+        platforms = os.environ.get("JAX_PLATFORMS")
+        asked = f" with JAX_PLATFORMS={platforms}; unset it, or" if platforms else ";"
+        return f"JAX finds no device{f' ({again})' if str(again) else ''}{asked} see Install in docs/policy-server.md"
     return None
 
 

@@ -40,7 +40,7 @@ PING_S = 20.0
 """Seconds between pings, and until an unanswered one ends the connection; openpi's clients use the same."""
 
 CLOSE_S = 3.0
-"""How long a client has to answer a close."""
+"""How long a client has to answer a close, and for its handshake: a stop waits for either."""
 
 DRAIN_S = 10.0
 """How long a server that stops waits for the inference in work and its reply."""
@@ -120,6 +120,7 @@ class PolicyServer:
             max_queue=1,  # messages are taken at once; what waits, waits in the client's place
             ping_interval=PING_S,
             ping_timeout=PING_S,
+            open_timeout=CLOSE_S,
             close_timeout=CLOSE_S,
         ) as listener:
             self._warming = asyncio.create_task(self._warm_up())

@@ -172,6 +172,18 @@ def test_health_is_open_and_the_rest_is_not(port: int, monkeypatch: pytest.Monke
     assert get(port, "/metrics", {"Authorization": f"Api-Key {KEY}"})[0] == 200
 
 
+@pytest.mark.parametrize("origin", ["https://example.com", "http://localhost:8000", "null", ""])
+@pytest.mark.parametrize("key", [{}, {"Authorization": f"Api-Key {KEY}"}])
+def test_a_web_page_does_not_get_in(port: int, key: dict[str, str], origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refused, client(port, additional_headers={"Origin": origin, **key}):
+        pass
+    assert refused.value.response.status_code == 403
+    metrics = scrape(port)
+    assert metrics['pi0_server_connections_refused_total{reason="origin"}'] == 1
+    assert metrics["pi0_server_clients"] == 0
+    assert get(port, "/healthz", {"Origin": origin}) == (200, b"OK\n")
+
+
 # ---- TLS -------------------------------------------------------------------------------------------
 
 

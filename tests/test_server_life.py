@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from server_rig import (
+    HANDSHAKE,
     PATIENCE_S,
     STATE,
     EchoPolicy,
@@ -30,6 +31,7 @@ from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import connect
 
 import policy_server.server
+from policy_server.__main__ import main
 from policy_server.policy import Policy, Session
 from policy_server.protocol import ServerInfo, pack, unpack
 
@@ -39,6 +41,23 @@ pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used as a cont
 @pytest.fixture
 def policy() -> EchoPolicy:
     return EchoPolicy()
+
+
+def test_a_handshake_that_does_not_end_is_cut_off_as_soon_as_a_stop_can_wait_for_it(
+    policy: EchoPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stop waits for handshakes; what an impatient server has cut off, the patient one still waits for."""
+    monkeypatch.setattr(policy_server.server, "CLOSE_S", 2 * PATIENCE_S)
+    with serving(policy) as patient, socket.create_connection(("127.0.0.1", patient)) as kept:
+        kept.sendall(HANDSHAKE[:50])
+        monkeypatch.setattr(policy_server.server, "CLOSE_S", 0.1)
+        with serving(policy) as impatient, socket.create_connection(("127.0.0.1", impatient)) as cut_off:
+            cut_off.settimeout(PATIENCE_S)
+            cut_off.sendall(HANDSHAKE[:50])
+            assert cut_off.recv(1) == b""
+            kept.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                kept.recv(1)
 
 
 # ---- warming up ------------------------------------------------------------------------------------
@@ -233,6 +252,34 @@ def told(order: str, gate: object, drain_s: float = PATIENCE_S) -> Iterator[tupl
             yield process, int(found[1])
         finally:
             process.kill()
+
+
+def test_an_interrupt_that_an_import_would_swallow_ends_the_command() -> None:
+    script = textwrap.dedent("""
+        import contextlib, signal, sys
+        from policy_server import __main__, scripted
+
+        def importing(seed):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            print("lost")
+            sys.exit(3)
+
+        scripted.ScriptedPolicy = importing
+        sys.exit(__main__.main(["serve", "--policy", "scripted", "--port", "0"]))
+    """)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_the_command_leaves_its_caller_s_interrupts_as_they_were(handler: signal.Handlers) -> None:
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        assert main(["serve", "--policy", "scripted", "--latency-ms", "-1"]) == 1
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

@@ -49,7 +49,7 @@ def test_everything_is_there_before_it_happens(port: int) -> None:
     metrics = scrape(port)
     assert metrics["pi0_server_requests_total"] == metrics["pi0_server_superseded_total"] == 0
     assert [metrics[f'pi0_server_errors_total{{kind="{kind}"}}'] for kind in ERRORS] == [0, 0, 0]
-    assert [metrics[f'pi0_server_connections_refused_total{{reason="{reason}"}}'] for reason in REFUSALS] == [0, 0, 0]
+    assert {metrics[f'pi0_server_connections_refused_total{{reason="{reason}"}}'] for reason in REFUSALS} == {0}
 
 
 def test_stages_are_timed_in_seconds(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
