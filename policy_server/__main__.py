@@ -67,7 +67,8 @@ COMMANDS: dict[str, tuple[Callable[[], _Command], str]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status: 0 when it did its work, 1 when it cannot, 2 for wrong usage."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="level=%(levelname)s logger=%(name)s %(message)s")
+    line = "time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=line, datefmt="%Y-%m-%dT%H:%M:%S")
     for name in ("websockets", "jax"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with _ended_by_sigint() if argv[:1] == ["serve"] else nullcontext():
@@ -106,7 +107,7 @@ def _run(argv: list[str]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "policy_server":
             raise
-        print(f"pi0-policy-server: {error}; run: pip install 'pi0-controller[pi0]'", file=sys.stderr)
+        print(f"pi0-policy-server: {error}; run: uv pip install -e '.[pi0]'", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -63,7 +63,7 @@ class Programs:
             runs_ms = [self._timed_ms(program, arguments) for _ in range(WARM_RUNS)]
             medians_ms[shape.guided] = float(np.median(runs_ms[1:]))
             say(
-                f"compiled tokens={shape.tokens} guided={shape.guided} seconds={compiled_s - started_s:.1f} "
+                f"compiled tokens={shape.tokens} rtc={shape.guided} seconds={compiled_s - started_s:.1f} "
                 f"run_ms={medians_ms[shape.guided]:.1f}"
             )
         return medians_ms

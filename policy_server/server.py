@@ -176,6 +176,7 @@ class PolicyServer:
         client = f"{address}:{port}"
         if len(self._clients) >= self._max_clients:
             self._metrics.refused("full")
+            log.warning("client=%s event=refused reason='all %d places are taken'", client, self._max_clients)
             await connection.close(CloseCode.TRY_AGAIN_LATER, f"all {self._max_clients} places are taken")
             return
         task, place = asyncio.current_task(), Place[Request](self._turn)

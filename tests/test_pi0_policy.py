@@ -144,7 +144,7 @@ def test_warm_up_compiles_everything(toy: Path) -> None:
     said: list[str] = []
     loaded.warm_up(said.append)
     shapes = [line.partition(" seconds=")[0] for line in said if line.startswith("compiled")]
-    assert shapes == [f"compiled tokens={n} guided={guided}" for guided in (False, True) for n in (20, 48)]
+    assert shapes == [f"compiled tokens={n} rtc={guided}" for guided in (False, True) for n in (20, 48)]
     assert said[-1].startswith("real-time chunking adds_ms=")
     compilations: list[str] = []
     jax.monitoring.register_event_duration_secs_listener(lambda event, _duration, **_: compilations.append(event))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -315,7 +316,7 @@ def test_the_command_serves_until_a_signal(signum: signal.Signals) -> None:
         assert closed.value.rcvd.code == 1001
         assert process.wait(PATIENCE_S) == 0
         log = process.stderr.read()
-    assert all(line.startswith("level=INFO logger=") for line in log.splitlines()), log
+    assert all(re.match(r"time=\S+ level=INFO logger=", line) for line in log.splitlines()), log
 
 
 def test_the_command_serves_the_stock_client_with_latency() -> None:

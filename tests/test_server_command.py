@@ -244,7 +244,7 @@ def test_a_missing_package_is_named_with_the_way_to_get_it() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].endswith("; run: pip install 'pi0-controller[pi0]'")
+    assert run.stderr.splitlines()[-1].endswith("; run: uv pip install -e '.[pi0]'")
     assert "Traceback" not in run.stderr
 
 
