@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from policy_server.config import STATE_DIM, ConfigError, PolicyConfig, load_config, shipped_configs
 from policy_server.inspection_view import as_table, show, size_text
 from policy_server.model import dims, tree
-from policy_server.review import review
+from policy_server.review import review, review_for
 from policy_server.statistics import NormStats, Scaling, StatisticsError, list_asset_ids, load_norm_stats
 
 if TYPE_CHECKING:
@@ -163,7 +163,4 @@ def _statistics(
 def _review(stats: NormStats, model: dims.Pi0, config: PolicyConfig | None) -> list[str]:
     if config is None:
         return review(stats, quantiles=model.pi05, adapt_to_pi=False, delta=False)
-    data = config.data
-    return review(
-        stats, quantiles=config.use_quantiles, adapt_to_pi=data.adapt_to_pi, delta=data.use_delta_joint_actions
-    )
+    return review_for(config, stats)

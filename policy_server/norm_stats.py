@@ -21,7 +21,7 @@ from rich.progress import track
 from policy_server import aloha
 from policy_server.config import STATE_DIM, ConfigError, PolicyConfig, load_config
 from policy_server.inspection_view import WIDTH, statistics_table
-from policy_server.review import review
+from policy_server.review import review_for
 from policy_server.running_stats import RunningStats
 from policy_server.statistics import NormStats, save_norm_stats
 
@@ -136,10 +136,7 @@ def _output(given: Path | None, config: PolicyConfig, force: bool) -> Path:
 def _show(stats: NormStats, config: PolicyConfig) -> None:
     """Print what `inspect` would print of the statistics, were they a checkpoint's."""
     Console(width=WIDTH, highlight=False).print(statistics_table(config.data.asset_id, stats))
-    data = config.data
-    for warning in review(
-        stats, quantiles=config.use_quantiles, adapt_to_pi=data.adapt_to_pi, delta=data.use_delta_joint_actions
-    ):
+    for warning in review_for(config, stats):
         _say(f"warning: {warning}")
 
 

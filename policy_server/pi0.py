@@ -29,8 +29,8 @@ from policy_server.noise import Noise
 from policy_server.policy import Observation, ObservationError, Policy, Session
 from policy_server.programs import Programs
 from policy_server.protocol import JPEG_IMAGES, RTC, ServerInfo
-from policy_server.review import review
-from policy_server.statistics import NormStats, load_norm_stats
+from policy_server.review import review_for
+from policy_server.statistics import load_norm_stats
 from policy_server.tokenizer import Tokenizer, find_tokenizer
 from policy_server.transforms import ModelInputs, Transforms
 
@@ -182,8 +182,10 @@ def load_policy(
     settings = config if isinstance(config, PolicyConfig) else load_config(config)
     directory = find_params(Path(checkpoint_dir)).parent
     stats = load_norm_stats(directory, settings.data.asset_id)
-    for line in (*_adapters(settings), *_warnings(settings, stats)):
+    for line in _adapters(settings):
         say(line)
+    for warning in review_for(settings, stats):
+        say(f"warning: {warning}")
     tokenizer = Tokenizer(find_tokenizer(settings), settings.sizes.vocabulary)
     transforms = Transforms(settings, stats, tokenizer)
     # Three quarters of a GPU taken at the start surprise whoever shares it; the model needs what it needs.
@@ -216,17 +218,6 @@ def _adapters(config: PolicyConfig) -> list[str]:
         for name, expert in experts.items()
         if (lora := expert.attn_lora) is not None
     ]
-
-
-def _warnings(config: PolicyConfig, stats: NormStats) -> list[str]:
-    data = config.data
-    found = review(
-        stats,
-        quantiles=config.use_quantiles,
-        adapt_to_pi=data.adapt_to_pi,
-        delta=data.use_delta_joint_actions,
-    )
-    return [f"warning: {line}" for line in found]
 
 
 def _plan(

@@ -1,7 +1,7 @@
 """What is odd about a checkpoint's statistics: signs that they belong to another robot, unit or kind of action.
 
-Used by `inspect`. Pure: statistics in, warnings out. A warning is no error: the statistics are what the model was
-trained with, and only their owner can tell. The robot is a WidowX AI on each side, in rad and m.
+Told by `inspect`, `norm-stats` and `serve`. Pure: statistics in, warnings out. A warning is no error: the statistics
+are what the model was trained with, and only their owner can tell. The robot is a WidowX AI on each side, in rad and m.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from policy_server.config import PolicyConfig
 from policy_server.statistics import NormStats, Statistics
 
 Vector = NDArray[np.float64]
@@ -51,6 +52,14 @@ def spans(statistics: Statistics) -> tuple[Vector, Vector]:
         return statistics.q01[:DIM], statistics.q99[:DIM]
     mean, reach = statistics.mean[:DIM], NORMAL_99 * statistics.std[:DIM]
     return mean - reach, mean + reach
+
+
+def review_for(config: PolicyConfig, stats: NormStats) -> list[str]:
+    """Warnings about statistics that `config` is to be served with."""
+    data = config.data
+    return review(
+        stats, quantiles=config.use_quantiles, adapt_to_pi=data.adapt_to_pi, delta=data.use_delta_joint_actions
+    )
 
 
 def review(stats: NormStats, *, quantiles: bool, adapt_to_pi: bool, delta: bool) -> list[str]:
