@@ -39,6 +39,7 @@ def specs(config: Config) -> list[RingSpec]:
         ("link_order", layout.LINK_ORDER, CELL),
         ("chunk", layout.CHUNK, CELL),
         ("segment", layout.SEGMENT, CELL),
+        ("plan", layout.PLAN, CELL),
         ("joints", layout.JOINTS, HISTORY),
         ("handed", layout.HANDED, 64),
         ("tick", layout.TICK, HISTORY),
@@ -58,12 +59,13 @@ def specs(config: Config) -> list[RingSpec]:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Handles of all rings and the four wake-ups; picklable to spawned children."""
+    """Handles of all rings and the wake-ups; picklable to spawned children."""
 
     handles: dict[str, Any]
     frame_wake: Wake  # a camera -> link
     chunk_wake: Wake  # link -> control
     order_wake: Wake  # supervisor -> link
+    plan_wake: Wake  # control -> guard
     attention: Wake  # a child with a fault -> supervisor
 
     def open(self, name: str) -> Ring:
@@ -85,7 +87,7 @@ class OwnedBoard:
             self.close()
             raise
         handles = {name: ring.handle for name, ring in self.rings.items()}
-        self.board = Board(handles, Wake(), Wake(), Wake(), Wake())
+        self.board = Board(handles, Wake(), Wake(), Wake(), Wake(), Wake())
 
     def close(self) -> None:
         for ring in self.rings.values():

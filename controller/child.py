@@ -25,6 +25,7 @@ from controller.faults import FaultCode
 from controller.logs import set_up_logging
 from controller.planner import Permit
 from controller.realtime import RealtimeRefused
+from controller.run_options import Seam
 from shm import Ring
 
 PR_SET_PDEATHSIG = 1
@@ -92,7 +93,15 @@ class Child:
         """The permission to move, newest; none when the supervisor is gone or wants the child to end."""
         record = self.read_permit()
         state = 0 if record["exit"] or self.orphaned else int(record["state"])
-        return Permit(state, int(record["motion_id"]), int(record["lease_until_ns"]), bool(record["park"]))
+        return Permit(
+            state,
+            int(record["motion_id"]),
+            int(record["lease_until_ns"]),
+            park=bool(record["park"]),
+            dry=bool(record["dry"]),
+            seam=Seam(int(record["seam"])),
+            speed=float(record["speed"]),
+        )
 
     @property
     def should_end(self) -> bool:

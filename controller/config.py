@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from controller.robots.base import ARM_JOINTS, Vector
+from controller.run_options import Seam
 
 CAMERA_NAMES = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
 
@@ -75,6 +76,10 @@ class Limits(_Section):
     """Largest distance between command and measurement."""
     overshoot: PositiveArm
     """An action this far outside lower..upper is clamped to it; farther, and its whole chunk is refused."""
+    contact: PositiveArm | None = None
+    """Largest external effort (N m, grippers N) while moving, of drivers that report it; none: not watched."""
+    contact_s: Positive = 0.03
+    """How long it must be exceeded."""
     brake: MoveLimits
 
     @model_validator(mode="after")
@@ -140,13 +145,23 @@ class Camera(_Section):
 
 class Control(_Section):
     rate_hz: Annotated[float, Field(ge=10, le=500)] = 50.0
+    seam: Literal["switch", "blend", "ensemble", "rtc"] = "blend"
+    """How motion gets from one chunk to the next, unless a run chooses otherwise."""
     blend_s: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Cross-fade from the old chunk to the new one."""
+    """Cross-fade from the old chunk to the new one, in the policy's time."""
+    ensemble_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """ensemble: the n-th oldest chunk weighs exp(-n * this)."""
+    speed_ramp_s: Annotated[float, Field(ge=0.1, le=5)] = 0.4
+    """Time in which the speed of a run changes from one value to another, and rises at its start."""
     command_s: Annotated[float, Field(ge=0.04, le=0.5)] = 0.08
     """Length of a piece of motion: missed control ticks shorter than this are bridged, a longer gap makes the
     motor process brake."""
     ramp: MoveLimits
-    """Limits while catching up with the first chunk of a run."""
+    """Limits of the move from where the arms are to the first action of a run."""
+
+    @property
+    def seam_method(self) -> Seam:
+        return Seam[self.seam.upper()]
 
 
 class Policy(_Section):
@@ -167,6 +182,10 @@ class Policy(_Section):
     request_timeout_s: Positive = 5.0
     first_answer_timeout_s: Positive = 60.0
     """Also for the metadata: a server may let its clients wait until it has compiled its model."""
+    execution_horizon: Annotated[int, Field(ge=0, le=127)] = 0
+    """The next request leaves once so many steps of the newest chunk are past; 0: as soon as the last answer came."""
+    delay_quantile: Annotated[float, Field(ge=0.5, le=1.0)] = 0.95
+    """rtc: the delay that is expected of an answer, as a quantile of the recent ones."""
     max_observation_spread_s: Positive = 0.25
     """Largest difference between the exposures in one observation."""
 
@@ -182,6 +201,13 @@ class Policy(_Section):
         if self.tls_ca_file is not None and not self.url.startswith("wss://"):
             raise ValueError(f"tls_ca_file is {self.tls_ca_file!r}, and url {self.url!r} is not wss://")
         return self
+
+
+class Guard(_Section):
+    """The collision guard: looks ahead along the plan for collisions, on the kit's kinematic model."""
+
+    enabled: bool = True
+    horizon_s: Annotated[float, Field(ge=0.1, le=2.0)] = 0.5
 
 
 class Recorder(_Section):
@@ -223,6 +249,7 @@ class Config(_Section):
     cameras: dict[str, Camera]
     control: Control
     policy: Policy = Policy()
+    guard: Guard = Guard()
     recorder: Recorder = Recorder()
     daemon: Daemon = Daemon()
     realtime: Realtime = Realtime()

@@ -21,18 +21,27 @@ class FaultCode(IntEnum):
     MOTOR_LOST = 11
     CAMERA_LOST = 12
     LINK_LOST = 13
+    GUARD_LOST = 14
     POLICY_LOST = 20
     POLICY_REFUSED = 21
     ANSWER_INVALID = 22
     PLAN_ENDED = 23
     CAMERA_STALE = 24
     OBSERVATION_SPREAD = 25
+    CAMERA_FROZEN = 26
+    CAMERA_DARK = 27
+    CAMERA_TIME = 28
+    POLICY_STUCK = 29
     COMMAND_STALE = 30
     COMMAND_REFUSED = 31
     TRACKING = 32
     START_MISMATCH = 33
     HOMING_TIMEOUT = 34
     ROBOT_ERROR = 35
+    JOINTS_FROZEN = 36
+    JOINTS_TIME = 37
+    CONTACT = 38
+    COLLISION_AHEAD = 39
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,11 @@ FAULTS: dict[FaultCode, Fault] = {
         "the process that talks to the policy server ended or its heartbeat stopped",
         "it is started again by itself; then reset, home and run",
     ),
+    FaultCode.GUARD_LOST: Fault(
+        "collision guard lost",
+        "the process that looks ahead for collisions ended, hung, or fell behind the motion",
+        "it is started again by itself; look for load on the machine, then reset, home and run",
+    ),
     FaultCode.POLICY_LOST: Fault(
         "policy server lost",
         "the connection to the policy server closed or a request was not answered in time",
@@ -110,6 +124,26 @@ FAULTS: dict[FaultCode, Fault] = {
         "the newest frames of the cameras are too far apart in time to be one observation",
         "check the cameras' rates (pi0ctl status), then reset, home and run",
     ),
+    FaultCode.CAMERA_FROZEN: Fault(
+        "camera frozen",
+        "a camera that the policy needs shows the same picture again and again while the arms move",
+        "unplug and replug the camera, look at its picture, then reset, home and run",
+    ),
+    FaultCode.CAMERA_DARK: Fault(
+        "camera dark",
+        "a camera that the policy needs shows nothing but black",
+        "take off its cover, switch on the light, check its exposure, then reset, home and run",
+    ),
+    FaultCode.CAMERA_TIME: Fault(
+        "camera's time runs backwards",
+        "a camera stamped a frame earlier than the one before it",
+        "restart the camera; if it comes again, use another of its clocks; then reset, home and run",
+    ),
+    FaultCode.POLICY_STUCK: Fault(
+        "policy stuck",
+        "the server answers with the same actions again and again although the arms have moved",
+        "restart the policy server and read its log, then reset, home and run",
+    ),
     FaultCode.COMMAND_STALE: Fault(
         "commands stale",
         "the control process sent no fresh command in time",
@@ -139,5 +173,25 @@ FAULTS: dict[FaultCode, Fault] = {
         "robot error",
         "the robot or its driver reported an error",
         "follow the message; check power and network of the arms; then reset and home",
+    ),
+    FaultCode.JOINTS_FROZEN: Fault(
+        "joint readings frozen",
+        "the robot's driver gives the same reading again and again although the joints are commanded to move",
+        "check power and network of the arms and the driver's log, then reset and home",
+    ),
+    FaultCode.JOINTS_TIME: Fault(
+        "joint readings' time runs backwards",
+        "the robot's driver stamped a reading earlier than the one before it",
+        "check the driver's clock and version; restart the controller if reset does not help; then home",
+    ),
+    FaultCode.CONTACT: Fault(
+        "contact",
+        "something pushes against a joint harder than its bound: the arm has run into it, or carries too much",
+        "free the arm, check robot.limits.contact against the load, then reset, home and run",
+    ),
+    FaultCode.COLLISION_AHEAD: Fault(
+        "collision ahead",
+        "the coming motion would bring two bodies together or leave the workspace; the arms were braked before",
+        "look at the policy's plan (pi0ctl plot) and at guard in the configuration, then reset, home and run",
     ),
 }

@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.robots.base import N_JOINTS
 
-VERSION = 1
+VERSION = 2
 MAX_STEPS = 128
 """Longest action chunk that fits the chunk cell (pi0 uses 50)."""
 
@@ -30,6 +30,9 @@ PERMIT = np.dtype(
         ("state", "u1"),  # states.State code; motion needs HOMING or RUNNING
         ("exit", "u1"),  # 1: children end, the motor process after it has braked
         ("park", "u1"),  # 1: homing goes to the park pose
+        ("dry", "u1"),  # 1: control plans as ever, the motor process commands nothing
+        ("seam", "u1"),  # run_options.Seam: how control goes from chunk to chunk, may change during a run
+        ("speed", "f8"),  # of the policy's time against real time, may change during a run
         ("motion_id", "u8"),  # one number per home or run; a segment of another motion is ignored
         ("reset_count", "u8"),  # raised by an operator's reset: children clear their latched fault
         ("scene_count", "u8"),  # raised to lay out the simulated scene anew (idle only)
@@ -43,6 +46,8 @@ LINK_ORDER = np.dtype(
         ("t_ns", "i8"),
         ("motion_id", "u8"),  # 0: no requests wanted
         ("prompt", "S1024"),  # utf-8
+        ("seam", "u1"),  # run_options.Seam; RTC: send what is left of the chunk with each request
+        ("execution_horizon", "u4"),  # steps of the newest chunk to be past before the next request; 0: none
     ],
     align=True,
 )
@@ -75,6 +80,14 @@ CONTROL_STATUS = np.dtype(
         ("phase", "u1"),  # planner.Phase
         ("phase_motion_id", "u8"),
         ("plan_left_s", "f8"),  # how much timeline is left
+        ("seam", "u1"),  # run_options.Seam in effect
+        ("speed", "f8"),  # of the policy's time against real time
+        # one value per run_options.Seam since the daemon's start, arm joints only: how the methods compare
+        ("seams", "u8", (4,)),  # splices made
+        ("gap_last_rad", "f8", (4,)),  # old plan to new plan at the splice, the joint farthest apart
+        ("gap_max_rad", "f8", (4,)),
+        ("seam_acceleration", "f8", (4,)),  # largest commanded within the cross-fade after a splice, rad/s2
+        ("inside_acceleration", "f8", (4,)),  # largest commanded elsewhere
     ],
     align=True,
 )
@@ -118,6 +131,8 @@ LINK_STATUS = np.dtype(
         ("first_chunk_motion_id", "u8"),  # the newest motion with a chunk delivered
         ("inference_ms", "f8"),  # server-side, of the last answer
         ("build_ms", "f8"),  # observation copied and packed
+        ("expected_delay_ms", "f8"),  # from an observation's joint reading to the use of its actions; nan: unknown
+        ("same_answers", "u4"),  # answers in a row that were the same to the bit
     ],
     align=True,
 )
@@ -157,6 +172,32 @@ CHUNK = np.dtype(  # policy link -> control
     align=True,
 )
 
+PLAN = np.dtype(  # control -> link, guard, recorder: what control follows; written at every change of it
+    [
+        ("t_ns", "i8"),
+        ("motion_id", "u8"),
+        ("phase", "u1"),  # planner.Phase
+        ("dry", "u1"),
+        # the policy's time as a function of real time, see playback.Playback
+        ("t_play_ns", "i8"),
+        ("tau_play_ns", "i8"),
+        ("play_from", "f8"),
+        ("play_to", "f8"),
+        # the newest chunk: its action k belongs at the policy's time tau0_ns + k / action_rate_hz
+        ("chunk_id", "u8"),
+        ("tau0_ns", "i8"),
+        ("action_rate_hz", "f8"),
+        ("goal", *_JOINTS),  # while homing and ramping: where the move leads
+        # what is left of the timeline, seams included: row k belongs at the policy's time tau_row0_ns + k * dtau_ns
+        ("tau_row0_ns", "i8"),
+        ("dtau_ns", "i8"),
+        ("n_rows", "u4"),
+        ("q", "f8", (MAX_STEPS, N_JOINTS)),
+        ("qd", "f8", (MAX_STEPS, N_JOINTS)),  # per second of the policy's time
+    ],
+    align=True,
+)
+
 SEGMENT = np.dtype(  # control -> motor: one cubic Hermite piece, evaluated at the instant of use
     [
         *TRACE,
@@ -179,6 +220,7 @@ JOINTS = np.dtype(  # motor -> control, link, recorder, supervisor: every motor 
         ("q", *_JOINTS),
         ("qd", *_JOINTS),
         ("effort", *_JOINTS),
+        ("external_effort", *_JOINTS),  # what contacts exert, as the driver estimates it; nan: it does not
         ("t_command_ns", "i8"),
         ("q_command", *_JOINTS),
         ("qd_command", *_JOINTS),
@@ -204,6 +246,10 @@ TICK = np.dtype(  # control -> recorder: every control tick
         ("stalled", "u1"),
         ("woken", "u1"),  # 1: a chunk's arrival woke this step, between two ticks
         ("limited", "u1"),  # 1: the limiter shaped this step
+        ("seam", "u1"),  # run_options.Seam in effect
+        ("dry", "u1"),
+        ("speed", "f8"),  # of the policy's time against real time at this instant
+        ("tau_ns", "i8"),  # the policy's time at this instant
         ("motion_id", "u8"),
         ("chunk_id", "u8"),
         ("plan_left_s", "f8"),

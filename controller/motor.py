@@ -97,6 +97,7 @@ class Motor:
         record, follower = self._joints, self._follower
         record["t_ns"], record["t_command_ns"] = state.t_ns, now_ns
         record["q"], record["qd"], record["effort"] = state.q, state.qd, state.effort
+        record["external_effort"] = state.external_effort
         record["q_command"], record["qd_command"] = follower.q, follower.qd
         record["mode"], record["motion_id"] = follower.mode, follower.motion_id
         record["segment"] = follower.segment

@@ -11,6 +11,7 @@ import numpy as np
 
 from controller import layout
 from controller.board import OwnedBoard
+from controller.run_options import RunOptions
 
 
 class Orders:
@@ -43,11 +44,17 @@ class Orders:
             permit["state"] = state
         self._permit_writer.write(permit)
 
-    def begin_motion(self, *, park: bool = False) -> int:
+    def begin_motion(self, *, park: bool = False, options: RunOptions | None = None) -> int:
         """A new number for the next motion; it takes effect with the next renewal."""
         self._permit["motion_id"] += 1
         self._permit["park"] = park
+        self.play(options or RunOptions())
         return self.motion_id
+
+    def play(self, options: RunOptions) -> None:
+        """How the run is to be played from the next renewal on."""
+        self._permit["speed"], self._permit["seam"] = options.speed, options.seam
+        self._permit["dry"] = options.dry
 
     def reset(self) -> None:
         """Tell the children to forget their faults."""
@@ -64,9 +71,11 @@ class Orders:
         self._permit["exit"] = 1
         self.renew()
 
-    def ask_policy(self, motion_id: int, prompt: str) -> None:
+    def ask_policy(self, motion_id: int, prompt: str, options: RunOptions | None = None) -> None:
         """Have the link ask for actions for this motion; motion 0: for none."""
+        options = options or RunOptions()
         order = np.zeros((), layout.LINK_ORDER)
         order["t_ns"], order["motion_id"], order["prompt"] = time.monotonic_ns(), motion_id, prompt.encode()
+        order["seam"], order["execution_horizon"] = options.seam, options.execution_horizon
         self._link_writer.write(order)
         self._link_wake.set()

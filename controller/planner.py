@@ -16,6 +16,7 @@ from controller.faults import FaultCode
 from controller.hermite import Piece, State
 from controller.moves import Bounds, Move, to_pose
 from controller.robots.base import JOINT_NAMES, Vector
+from controller.run_options import Seam
 from controller.shaper import Range, fits, shape
 from controller.states import MOVING
 from controller.states import State as Mode
@@ -57,6 +58,9 @@ class Permit:
     motion_id: int
     lease_until_ns: int
     park: bool = False
+    dry: bool = False
+    seam: Seam = Seam.BLEND
+    speed: float = 1.0
 
     def moving(self, now_ns: int) -> bool:
         return self.state in MOVING and now_ns < self.lease_until_ns

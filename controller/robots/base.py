@@ -6,7 +6,7 @@ Only the motor process creates and calls a robot. None of these calls may move t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,14 @@ class JointState:
     """One reading of all joints, in JOINT_NAMES order.
 
     t_ns: instant of the reading, CLOCK_MONOTONIC. q: rad, grippers m. qd: rad/s, m/s. effort: N m, N.
+    external_effort: N m, N: what pushes against the joints from outside, nan where the driver does not say.
     """
 
     t_ns: int
     q: Vector
     qd: Vector
     effort: Vector
+    external_effort: Vector = field(default_factory=lambda: np.full(N_JOINTS, np.nan))
 
 
 class Robot(ABC):
