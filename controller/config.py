@@ -148,7 +148,11 @@ class Control(_Section):
     seam: Literal["switch", "blend", "ensemble", "rtc"] = "blend"
     """How motion gets from one chunk to the next, unless a run chooses otherwise."""
     blend_s: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Cross-fade from the old chunk to the new one, in the policy's time."""
+    """Shortest cross-fade from the old chunk to the new one, in the policy's time."""
+    blend_max_s: Annotated[float, Field(ge=0, le=2)] = 0.5
+    """Longest one."""
+    blend_acceleration: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Part of robot.limits.acceleration that a cross-fade may take: where chunks are farther apart it lasts longer."""
     ensemble_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     """ensemble: the n-th oldest chunk weighs exp(-n * this)."""
     speed_ramp_s: Annotated[float, Field(ge=0.1, le=5)] = 0.4
@@ -275,6 +279,10 @@ class Config(_Section):
                 f"robot.rate_hz = {self.robot.rate_hz} is below control.rate_hz = {self.control.rate_hz}"
             )
         self.control.ramp.within("control.ramp", self.robot.limits)
+        if self.control.blend_max_s < self.control.blend_s:
+            raise ValueError(
+                f"control.blend_max_s = {self.control.blend_max_s} is below blend_s = {self.control.blend_s}"
+            )
         if self.control.command_s * self.control.rate_hz < 2.0:
             raise ValueError(
                 f"control.command_s = {self.control.command_s} is shorter than two ticks at {self.control.rate_hz} Hz"

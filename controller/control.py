@@ -15,7 +15,8 @@ import numpy as np
 
 from controller import layout, realtime
 from controller.child import Child
-from controller.planner import Planner, Step
+from controller.plan_record import PlanWriter
+from controller.planner import Permit, Planner, Step
 from controller.settings import planner_settings
 from controller.ticker import Clock, MonotonicClock, Ticker
 from controller.timeline import Chunk
@@ -51,6 +52,7 @@ class Control:
         self._segment = np.zeros((), layout.SEGMENT)
         self._tick_writer = child.open("tick").writer()
         self._tick = np.zeros((), layout.TICK)
+        self._plan_writer = PlanWriter(child.open("plan"), child.board.plan_wake)
 
     def step(self, ticker: Ticker, deadline_ns: int, missed: int, woken: bool) -> None:
         """Permit, chunk, joints, plan, segment; then the record of what was done."""
@@ -63,9 +65,10 @@ class Control:
         step = planner.step(now_ns, permit, self._joints["q_command"], self._joints["q"])
         if step is not None:
             self._send(step)
-            self._record(now_ns, deadline_ns, missed, woken, permit.state, step)
+            self._record(now_ns, deadline_ns, missed, woken, permit, step)
             if step.stalled and not woken:
                 child.status["stall_ticks"] += 1
+        self._plan_writer.tell(now_ns, planner, dry=permit.dry)
         self._fill_status(ticker, now_ns)
         if planner.fault is not None and planner.fault is not before:
             child.trip(now_ns, *planner.fault, planner.motion_id)
@@ -95,14 +98,16 @@ class Control:
         self._segment_writer.write(segment)
 
     def _record(
-        self, now_ns: int, deadline_ns: int, missed: int, woken: bool, state: int, step: Step
+        self, now_ns: int, deadline_ns: int, missed: int, woken: bool, permit: Permit, step: Step
     ) -> None:
         tick, planner = self._tick, self._planner
         tick["t_ns"], tick["deadline_ns"], tick["missed"] = now_ns, deadline_ns, missed
-        tick["state"], tick["phase"], tick["woken"] = state, planner.phase, woken
+        tick["state"], tick["phase"], tick["woken"] = permit.state, planner.phase, woken
         tick["stalled"], tick["limited"] = step.stalled, step.limited
         tick["motion_id"], tick["chunk_id"] = planner.motion_id, planner.chunk_id
         tick["plan_left_s"] = planner.plan_left_s(now_ns)
+        tick["seam"], tick["dry"] = planner.seam, permit.dry
+        tick["speed"], tick["tau_ns"] = planner.playback.speed(now_ns), planner.playback.at(now_ns)
         tick["q_target"] = step.target
         tick["q1"] = step.piece.q1 if step.piece is not None else self._joints["q_command"]
         self._tick_writer.write(tick)
@@ -114,6 +119,10 @@ class Control:
         status["chunks"], status["late_chunks"] = planner.chunks, planner.late_chunks
         status["phase"], status["phase_motion_id"] = planner.phase, planner.motion_id
         status["plan_left_s"] = planner.plan_left_s(now_ns)
+        status["seam"], status["speed"] = planner.seam, planner.playback.speed(now_ns)
+        seams = planner.statistics
+        status["seams"], status["gap_last_rad"], status["gap_max_rad"] = seams.count, seams.gap_last, seams.gap_max
+        status["seam_acceleration"], status["inside_acceleration"] = seams.at_seam, seams.inside
 
 
 def run(child: Child) -> None:

@@ -18,7 +18,7 @@ from controller.hermite import Piece, State
 from controller.moves import Bounds, Move, stop
 from controller.planner import Permit
 from controller.robots.base import JOINT_NAMES, Vector
-from controller.shaper import Range
+from controller.shaper import Range, fits, reachable
 from controller.states import MOVING
 
 SHORTEST_S = 5e-3
@@ -37,17 +37,25 @@ class Gate:
     """Bounds of the last check, one value per joint."""
 
     limits: Range
-    velocity: Vector
-    acceleration: Vector
+    follow: Bounds
     tracking: Vector
     brake: Bounds
     stall_ns: int = 80_000_000
     """After a gap this long between two steps the arms stand at the last command: nothing is left to brake."""
     margin: float = 1e-3
     """A position this far outside the limits is still clamped (rad, m); farther is refused."""
+    slack: float = 1.02
+    """Velocities and accelerations are refused beyond so many times their bounds: rounding is no fault."""
     start: float = 0.02
     """A motion may be taken up this far on its way (rad, m), because its first piece came late. It is then begun at
     the hold all the same."""
+
+
+    @property
+    def refused(self) -> Bounds:
+        """Beyond these a command is refused."""
+        follow = self.follow
+        return Bounds(self.slack * follow.velocity, self.slack * follow.acceleration, follow.jerk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +88,23 @@ class Follower:
         self._move: Move | None = None
         self._t_brake_ns = 0
 
-    def step(self, now_ns: int, permit: Permit, newest: Command | None, q_measured: Vector) -> None:
-        """Work out the command for now. A fault found here is left in `fault`."""
+    def step(
+        self,
+        now_ns: int,
+        permit: Permit,
+        newest: Command | None,
+        q_measured: Vector,
+        alarm: tuple[FaultCode, str] | None = None,
+    ) -> None:
+        """Work out the command for now. A fault found here is left in `fault`.
+
+        alarm: what a watch over the robot has found; a motion under way brakes on it, none begins.
+        """
         self._queue(now_ns, newest)
-        if self.mode is Mode.HOLD:
+        if self.mode is Mode.HOLD and alarm is None:
             self._start(now_ns, permit, q_measured)
+        if self.mode is Mode.FOLLOW and alarm is not None:
+            self._start_brake(now_ns, alarm)
         if self.mode is Mode.FOLLOW:
             self._follow(now_ns, permit, q_measured)
         if self.mode is Mode.BRAKE:
@@ -115,7 +135,18 @@ class Follower:
             return command
         t_ns = max(piece.t0_ns, self._t_ns)
         state = self._state if before is None else before.at(min(t_ns, before.t1_ns))
-        return replace(command, piece=replace(piece, t0_ns=t_ns, q0=state.q, qd0=state.qd))
+        if t_ns == piece.t0_ns and (state.q == piece.q0).all() and (state.qd == piece.qd0).all():
+            return command
+        joined = replace(piece, t0_ns=t_ns, q0=state.q, qd0=state.qd)
+        if self._only_late(piece, joined):
+            joined = reachable(joined, self._gate.follow)
+        return replace(command, piece=joined)
+
+    def _only_late(self, piece: Piece, joined: Piece) -> bool:
+        """Whether a piece is as it should be, and only its being late makes it too steep: not control's fault."""
+        near = np.abs(piece.at(joined.t0_ns).q - joined.q0) <= self._gate.start
+        refused = self._gate.refused
+        return bool(near.all() and fits(piece, refused).all() and not fits(joined, refused).all())
 
     @property
     def _state(self) -> State:
@@ -128,7 +159,7 @@ class Follower:
 
     def _start(self, now_ns: int, permit: Permit, q_measured: Vector) -> None:
         command = self._command
-        if command is None or command.piece is None or not permit.moving(now_ns):
+        if command is None or command.piece is None or not permit.commands(now_ns):
             return
         if permit.motion_id <= self.motion_id or command.motion_id != permit.motion_id:
             return
@@ -164,7 +195,7 @@ class Follower:
 
     def _follow(self, now_ns: int, permit: Permit, q_measured: Vector) -> None:
         command = self._command
-        if permit.state not in MOVING or permit.motion_id != self.motion_id:
+        if permit.state not in MOVING or permit.motion_id != self.motion_id or permit.dry:
             self._start_brake(now_ns, None)  # ordered
         elif not permit.moving(now_ns):
             late_ms = (now_ns - permit.lease_until_ns) * 1e-6
@@ -200,8 +231,8 @@ class Follower:
         dt_s = max((now_ns - self._t_ns) * 1e-9, SHORTEST_S)
         for what, value, bound in (
             ("position outside the limits by", outside, np.full_like(outside, gate.margin)),
-            ("velocity", np.abs(wanted.qd), gate.velocity),
-            ("acceleration", np.abs(wanted.qd - self.qd) / dt_s, gate.acceleration),
+            ("velocity", np.abs(wanted.qd), gate.refused.velocity),
+            ("acceleration", np.abs(wanted.qd - self.qd) / dt_s, gate.refused.acceleration),
         ):
             if (value > bound).any():
                 worst = int(np.argmax(value / bound))

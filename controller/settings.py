@@ -7,11 +7,7 @@ from controller.follower import Gate
 from controller.moves import Bounds
 from controller.planner import Settings
 from controller.shaper import SHAPED, Range
-
-VELOCITY_SLACK = 1.05
-ACCELERATION_SLACK = 2.0
-"""The last gate refuses what is impossible, not what rounding and the timing of two processes make of
-motion that was shaped to the limits: a piece taken up a tick late shows as extra acceleration."""
+from controller.timeline import Fading
 
 
 def _bounds(limits: MoveLimits) -> Bounds:
@@ -35,7 +31,14 @@ def planner_settings(config: Config) -> Settings:
         park=both_arms(config.robot.park or homing.pose),
         home_tolerance=both_arms(homing.tolerance),
         home_settle_s=homing.settle_s,
-        blend_s=config.control.blend_s,
+        fading=Fading(
+            config.control.blend_s,
+            config.control.blend_max_s,
+            config.control.blend_acceleration * both_arms(limits.acceleration),
+            config.control.ensemble_decay,
+        ),
+        speed_ramp_s=config.control.speed_ramp_s,
+        period_ns=round(1e9 / config.control.rate_hz),
         piece_ns=round(1e9 * config.control.command_s),
     )
 
@@ -44,8 +47,7 @@ def gate(config: Config) -> Gate:
     limits = config.robot.limits
     return Gate(
         limits=_range(config),
-        velocity=VELOCITY_SLACK * both_arms(limits.velocity),
-        acceleration=ACCELERATION_SLACK * both_arms(limits.acceleration),
+        follow=Bounds(both_arms(limits.velocity), both_arms(limits.acceleration), both_arms(limits.brake.jerk)),
         tracking=both_arms(limits.tracking),
         brake=_bounds(limits.brake),
         stall_ns=round(1e9 * config.control.command_s),

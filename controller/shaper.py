@@ -47,6 +47,7 @@ def shape(
     From a start inside `limits` the piece stays inside, and its end does not move outwards faster than it
     could still be stopped.
     """
+    hardest = replace(bounds, acceleration=SHAPED * bounds.acceleration)
     inside = np.clip(q, limits.lower, limits.upper)
     wanted = _stoppable(inside, qd, limits, bounds)
     piece = Piece(t0_ns, t1_ns, start.q, start.qd, inside, wanted)
@@ -54,12 +55,12 @@ def shape(
     if not free.all():
         end = catch_up(start, inside, wanted, bounds).at(piece.dt_s)
         q1 = np.clip(end.q, limits.lower, limits.upper)
-        caught = _reachable(replace(piece, q1=q1, qd1=_stoppable(q1, end.qd, limits, bounds)), bounds)
+        caught = reachable(replace(piece, q1=q1, qd1=_stoppable(q1, end.qd, limits, bounds)), hardest)
         piece = replace(piece, q1=np.where(free, inside, caught.q1), qd1=np.where(free, wanted, caught.qd1))
     low, high = piece.span()
     leaves = (low < limits.lower) | (high > limits.upper)
     if leaves.any():
-        kept = _reachable(_kept_inside(piece, limits, bounds), bounds)
+        kept = reachable(_kept_inside(piece, limits, bounds), hardest)
         piece = replace(piece, q1=np.where(leaves, kept.q1, piece.q1), qd1=np.where(leaves, kept.qd1, piece.qd1))
     return piece, bool((piece.q1 != q).any() or (piece.qd1 != qd).any())
 
@@ -72,9 +73,9 @@ def _stoppable(q: Vector, qd: Vector, limits: Range, bounds: Bounds) -> Vector:
     return np.clip(qd, -down, up)
 
 
-def _reachable(piece: Piece, bounds: Bounds) -> Piece:
-    """The piece with the nearest end that takes no more than the velocity and SHAPED times the acceleration."""
-    h, a = piece.dt_s, SHAPED * bounds.acceleration
+def reachable(piece: Piece, bounds: Bounds) -> Piece:
+    """The piece from the same start to the nearest end that takes no more than the velocity and acceleration."""
+    h, a = piece.dt_s, bounds.acceleration
     change = np.clip(piece.qd1 - piece.qd0, -a * h, a * h)
     total = 2.0 * piece.qd0 + change
     # acceleration is largest at an end; velocity is below the largest of the three points of its own hull

@@ -9,6 +9,7 @@ from controller import config
 from controller.follower import Command, Follower, Mode
 from controller.planner import Permit, Planner
 from controller.robots.base import N_JOINTS
+from controller.run_options import Seam
 from controller.settings import gate, planner_settings
 from controller.states import State
 from controller.timeline import Chunk
@@ -39,6 +40,7 @@ class Row(NamedTuple):
     qd: np.ndarray
     moving: bool
     motion_id: int
+    dry: bool
 
 
 @dataclass
@@ -57,6 +59,9 @@ class Rig:
     motion_id: int = 0
     lease_until_ns: int = 0
     park: bool = False
+    dry: bool = False
+    seam: Seam = Seam.BLEND
+    speed: float = 1.0
 
     def __post_init__(self):
         self.planner = Planner(SETTINGS)
@@ -91,7 +96,9 @@ class Rig:
             self.control()
 
     def permit(self):
-        return Permit(self.state.code, self.motion_id, self.lease_until_ns, self.park)
+        return Permit(
+            self.state.code, self.motion_id, self.lease_until_ns, self.park, self.dry, self.seam, self.speed
+        )
 
     # ---- the two loops -----------------------------------------------------------------------------------
 
@@ -122,7 +129,7 @@ class Rig:
         self.q_measured += min(share, 1.0) * (self.follower.q - self.q_measured)
         follower, moving = self.follower, self.permit().moving(self.t_ns)
         self.log.append(
-            Row(self.t_ns, follower.mode, follower.q.copy(), follower.qd.copy(), moving, follower.motion_id)
+            Row(self.t_ns, follower.mode, follower.q.copy(), follower.qd.copy(), moving, follower.motion_id, self.dry)
         )
 
     # ---- what the tests look at --------------------------------------------------------------------------

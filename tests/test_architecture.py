@@ -15,7 +15,7 @@ LONGEST = 400
 
 PURE = (
     "answers", "faults", "follower", "hermite", "layout", "moves", "planner", "playback", "refused", "run_options",
-    "settings", "shaper", "states", "timeline",
+    "seam_statistics", "settings", "shaper", "states", "timeline",
 )  # fmt: skip
 IMPURE = {"os", "socket", "time", "multiprocessing", "threading", "asyncio", "subprocess", "select"}
 

@@ -114,7 +114,7 @@ def test_a_piece_that_comes_late_is_entered_without_a_jump():
     follower.step(t_ns + TICK_NS, permit(), Command(1001, 1, slower), follower.q)
     assert follower.mode is Mode.FOLLOW
     assert follower.segment == 1001
-    assert (np.abs(follower.qd - qd) <= GATE.acceleration * TICK_NS * 1e-9).all()
+    assert (np.abs(follower.qd - qd) <= GATE.refused.acceleration * TICK_NS * 1e-9).all()
     np.testing.assert_allclose(follower.q - q, 0.5 * (qd + follower.qd) * TICK_NS * 1e-9, atol=1e-5)
 
 
@@ -181,7 +181,7 @@ def gated(change):
 def test_a_joint_driven_over_its_limit_is_refused_with_the_distance():
     upper = GATE.limits.upper[6]
     follower = Follower(GATE, HOME + joints(upper - HOME[6], 6))
-    over = piece(follower.q, follower.q + joints(0.004, 6), t0_ns=0, t1_ns=H_NS)
+    over = piece(follower.q, follower.q + joints(0.002, 6), t0_ns=0, t1_ns=H_NS)
     for tick in range(1, 14):
         follower.step(tick * TICK_NS, permit(), Command(1, 1, over), follower.q)
         assert follower.q[6] <= upper
@@ -192,14 +192,14 @@ def test_a_joint_driven_over_its_limit_is_refused_with_the_distance():
 
 def test_a_joint_over_its_top_speed_is_refused_with_the_speed():
     def faster(follower, now_ns, tick):
-        speed = follower.qd + joints(20.0 * 0.065, 0)
+        speed = follower.qd + joints(14.5 * 0.065, 0)
         q1 = follower.q + 0.5 * (follower.qd + speed) * 0.065
         return Command(2000 + tick, 1, piece(follower.q, q1, follower.qd, speed, now_ns - TICK_NS, now_ns + H_NS))
 
     fault = gated({"motion": faster})
     assert fault[0] is FaultCode.COMMAND_REFUSED
     assert fault[1].startswith("left_joint_0: velocity 3.")
-    assert fault[1].endswith("(bound 3.1500)")
+    assert fault[1].endswith("(bound 3.0600)")
 
 
 @pytest.mark.parametrize(("error", "text"), [(0.55, "is 0.5"), (np.nan, "is nan")])
@@ -376,8 +376,8 @@ def test_a_stop_during_a_run_is_smooth_through_both_processes(stop_after_ms):
     rig.advance(600)
     assert rig.modes[begun] is Mode.BRAKE
     assert rig.modes[-1] is Mode.HOLD
-    ramp_or_brake = np.maximum(1.5 * GATE.acceleration, GATE.brake.acceleration)
-    assert (np.abs(rig.accelerations()[begun - 4 :]) <= ramp_or_brake).all()
+    ramp_or_brake = np.maximum(GATE.refused.acceleration, GATE.brake.acceleration)
+    assert (np.abs(rig.accelerations()[begun - 4 :]) <= 1.001 * ramp_or_brake).all()
     assert (rig.q[-20:] == rig.q[-1]).all()
 
 
