@@ -137,7 +137,7 @@ def test_refusal_says_why_and_what_is_allowed(daemon: ServedOperations) -> None:
         ("/run", b'{"prompt": "a\\u001b[2J"}', "prompt", "printable"),
         ("/run", b'{"prompt": "\\ud800"}', "prompt", "printable"),
         ("/run", b'{"prompt": "' + "ö".encode() * 501 + b'"}', "prompt", "1002 bytes in UTF-8, at most 1000"),
-        ("/run", b'{"prompt": "x", "speeed": 1}', "speeed", "keys: prompt, seam, speed, dry, execution_horizon"),
+        ("/run", b'{"prompt": "x", "haste": 1}', "haste", "keys: prompt, seam, speed, dry, execution_horizon"),
         ("/run", b'{"seam": "blend"}', "prompt", "missing"),
         ("/run", b'{"prompt": "x", "speed": 2}', "speed", "speed=2 must be a number from 0.05 to 1"),
         ("/run", b'{"prompt": "x", "speed": 0.049}', "speed", "speed=0.049 must be"),
