@@ -18,6 +18,7 @@ from controller.child import Child
 from controller.film import Film
 from controller.recording import VIDEO
 from controller.recording_writer import Motion, RecordingWriter
+from controller.run_options import RunOptions, Seam
 from controller.states import MOVING, State
 from controller.video import VideoUnavailable
 
@@ -116,10 +117,11 @@ class Recorder:
 
     def _begin(self, now_ns: int, state: int) -> None:
         running = state == State.RUNNING.code
-        prompt = ""
+        prompt, options = "", None
         if running and self._orders.newest(self._order):
             prompt = self._order["prompt"].item().decode(errors="replace")
-        motion = Motion(self._motion_id, "run" if running else "home", prompt, now_ns)
+            options = self._options()
+        motion = Motion(self._motion_id, "run" if running else "home", prompt, now_ns, options)
         self._dropped_before += self._dropped
         self._writer = RecordingWriter(self._root, motion, self._child.config)
         self._child.status["directory"] = str(self._writer.directory).encode()[:240]
@@ -130,6 +132,11 @@ class Recorder:
                 self._writer.event(*event)
         video = self._writer.directory / VIDEO
         self._shoot(lambda film: film.begin(video, now_ns))
+
+    def _options(self) -> RunOptions:
+        permit = self._child.orders
+        seam, horizon = Seam(int(permit["seam"])), int(self._order["execution_horizon"])
+        return RunOptions(seam, float(permit["speed"]), bool(permit["dry"]), horizon)
 
     def _write(self, now_ns: int) -> None:
         batches = {name: feed.drain() for name, feed in self._feeds.items()}

@@ -1,6 +1,7 @@
 """One recorded motion, as a directory: its files and how to read them back, however the recorder ended.
 
-    meta.json     what, when, on which machine, with which configuration; totals once it ended in order
+    meta.json     what, when, on which machine, with which configuration, a run's options at its start; totals once
+                  it ended in order
     ticks.npy     layout.TICK, every control tick
     joints.npy    layout.JOINTS, every motor tick
     handed.npy    layout.HANDED, the first command made from each chunk

@@ -16,16 +16,18 @@ from controller.config import Config
 from controller.npylog import NpyLog
 from controller.recording import EVENTS, META, ROWS
 from controller.robots.base import JOINT_NAMES
+from controller.run_options import RunOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """What is recorded: kind is 'home' or 'run'; t_ns is when the recorder saw it begin."""
+    """What is recorded: kind is 'home' or 'run'; t_ns is when the recorder saw it begin; options: of a run, then."""
 
     motion_id: int
     kind: str
     prompt: str
     t_ns: int
+    options: RunOptions | None = None
 
 
 def wall_time(t_ns: int) -> datetime:
@@ -94,6 +96,7 @@ def _meta(motion: Motion, config: Config, began: datetime) -> dict[str, Any]:
     return {
         "started_monotonic_ns": described.pop("t_ns"),
         **described,
+        "options": motion.options and motion.options.described(),
         "started": _iso(began),
         "layout_version": layout.VERSION,
         "joint_names": JOINT_NAMES,
