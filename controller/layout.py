@@ -277,6 +277,19 @@ EVENT = np.dtype(  # supervisor -> recorder
     align=True,
 )
 
+FAULT = np.dtype(  # supervisor -> recorder: every fault that was latched
+    [
+        ("t_ns", "i8"),
+        ("time", "S32"),  # wall time, ISO 8601, UTC, as the daemon's status tells it
+        ("code", "u2"),  # faults.FaultCode
+        ("state_before", "S16"),
+        ("motion_id", "u8"),
+        ("prompt", "S1024"),  # utf-8; empty if no run was under way
+        ("message", "S400"),
+    ],
+    align=True,
+)
+
 
 def frame(height: int, width: int, tile: int) -> np.dtype[np.void]:
     """Camera -> link, recorder: one frame as taken (HWC RGB) and letterboxed for the policy (CHW RGB)."""

@@ -5,7 +5,7 @@ from synthetic import handed, joints, recording, ticks
 
 pytest.importorskip("matplotlib")
 
-from controller.demo.plot import draw
+from controller.plot import draw
 
 
 def picture(path):

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from controller.demo.limits import violations
-from controller.demo.report import chunks_of, ticks_of
-from controller.recording import Recording
+from controller.limits import violations
+from controller.recording import Recording, chunks_of, ticks_of
 from controller.robots.base import ARM_JOINTS, GRIPPERS, JOINT_NAMES
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
