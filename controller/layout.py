@@ -14,7 +14,7 @@ from controller.robots.base import N_JOINTS
 
 VERSION = 2
 MAX_STEPS = 128
-"""Longest action chunk that fits the chunk cell (pi0 uses 50)."""
+"""Longest action chunk that fits a CHUNK (pi0 uses 50)."""
 
 MAX_ENVIRONMENT = 32
 """Longest environment_state vector a robot may publish (the simulated kit uses 14)."""
@@ -160,7 +160,7 @@ TRACE = [
     ("inference_ms", "f8"),  # durations told by the server; instants never cross machines
 ]
 
-CHUNK = np.dtype(  # policy link -> control
+CHUNK = np.dtype(  # policy link -> control, recorder
     [
         *TRACE,
         ("motion_id", "u8"),

@@ -19,6 +19,8 @@ from controller.limits import Rate, violations
 from controller.plot_data import (
     apart,
     braking,
+    commands_shown,
+    is_dry,
     joint_shown,
     parts_of_limits,
     plans,
@@ -68,6 +70,8 @@ class _Sheet:
         self._run = recording
         self._t0_ns = zero_ns(recording)
         self._rates = parts_of_limits(recording)
+        self._commands = commands_shown(recording)
+        self._command = "not commanded (dry)" if is_dry(recording) else "command"
         self._ticks = ticks_shown(recording)
         self._handed = chunks_of(recording)
 
@@ -138,7 +142,7 @@ class _Sheet:
         handles, _ = axes.get_legend_handles_labels()
         if first:
             handles = [
-                Line2D([], [], color="black", linewidth=0.9, label="command"),
+                Line2D([], [], color="black", linewidth=0.9, label=self._command),
                 Line2D([], [], color="black", linewidth=2.4, alpha=0.35, label="measured"),
                 Line2D([], [], color=RED, marker=".", linestyle="none", label="beyond a limit"),
                 Line2D([], [], color=GREY, marker="|", linestyle="none", label="new chunk"),
@@ -148,9 +152,9 @@ class _Sheet:
         _legend(axes, handles)
 
     def _joint(self, axes: Any, joint: int, colour: str, label: str, scale: float = 1.0) -> None:
-        rows, t_s = self._run.joints, self._s(self._run.joints["t_command_ns"])
-        axes.plot(t_s, rows["q"][:, joint] * scale, color=colour, linewidth=2.4, alpha=0.35)
-        axes.plot(t_s, rows["q_command"][:, joint] * scale, color=colour, linewidth=0.9, label=label)
+        rows, (t_ns, command) = self._run.joints, self._commands
+        axes.plot(self._s(rows["t_command_ns"]), rows["q"][:, joint] * scale, color=colour, linewidth=2.4, alpha=0.35)
+        axes.plot(self._s(t_ns), command[:, joint] * scale, color=colour, linewidth=0.9, label=label)
 
     def _broken_limits(self, axes: Any, first: int) -> None:
         """A red dot on each command of this arm that broke a limit."""
@@ -183,7 +187,7 @@ class _Sheet:
         below.set_title(f"the same less the command, m{_unit(joint)}")
         below.axhline(0.0, color="black", linewidth=0.9)
         _legend(axes, [
-            Line2D([], [], color="black", linewidth=0.9, label="command"),
+            Line2D([], [], color="black", linewidth=0.9, label=self._command),
             Line2D([], [], color="black", linewidth=2.4, alpha=0.35, label="measured"),
             Line2D([], [], color=COLOURS[0], marker=".", linewidth=0.7, label="chunk, from its\nobservation on"),
         ])  # fmt: skip

@@ -43,6 +43,19 @@ def ticks_shown(recording: Recording) -> Rows:
     return own
 
 
+def commands_shown(recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Instants and joint vectors: what was commanded; of a dry run what control would have sent."""
+    if not is_dry(recording):
+        return recording.joints["t_command_ns"], recording.joints["q_command"]
+    own = recording.ticks[recording.ticks["motion_id"] == recording.motion_id]
+    return own["t_ns"] + round(recording.config.control.command_s * 1e9), own["q1"]
+
+
+def is_dry(recording: Recording) -> bool:
+    """A run in which nothing was commanded."""
+    return bool(recording.ticks["dry"][recording.ticks["motion_id"] == recording.motion_id].any())
+
+
 def joint_shown(recording: Recording) -> tuple[int, bool]:
     """The joint whose plans are worth a look: one that the fault's message names (True), or that moved most since the
     motion began."""
@@ -50,8 +63,10 @@ def joint_shown(recording: Recording) -> tuple[int, bool]:
     named = [joint for joint, name in enumerate(JOINT_NAMES) if name in message]
     if named:
         return named[0], True
-    own = recording.joints[recording.joints["motion_id"] == recording.motion_id]
-    moved = np.ptp(own["q_command"], axis=0) if len(own) else np.zeros(len(JOINT_NAMES))
+    own = recording.joints["q_command"][recording.joints["motion_id"] == recording.motion_id]
+    if is_dry(recording):
+        own = commands_shown(recording)[1]
+    moved = np.ptp(own, axis=0) if len(own) else np.zeros(len(JOINT_NAMES))
     moved[list(GRIPPERS)] = 0.0
     return int(np.argmax(np.nan_to_num(moved))), False
 
@@ -75,12 +90,13 @@ def plans(recording: Recording) -> list[Plan]:
 
 def apart(recording: Recording, drawn: list[Plan], joint: int) -> list[tuple[Times, NDArray[np.float64]]]:
     """Each plan's distance from the command, at those of its instants at which commands were recorded."""
-    t_ns, q = recording.joints["t_command_ns"], recording.joints["q_command"][:, joint]
+    t_ns, q = commands_shown(recording)
     found = []
     for plan in drawn:
         inside = (plan.t_ns >= t_ns[0]) & (plan.t_ns <= t_ns[-1])
         if inside.any():
-            found.append((plan.t_ns[inside], plan.actions[inside, joint] - np.interp(plan.t_ns[inside], t_ns, q)))
+            at_ns = plan.t_ns[inside]
+            found.append((at_ns, plan.actions[inside, joint] - np.interp(at_ns, t_ns, q[:, joint])))
     return found
 
 

@@ -147,7 +147,8 @@ def test_plot_draws_a_fault_and_a_recording(kept, capsys, tmp_path, monkeypatch)
     assert pi0ctl("plot", kept / "20260304T050600.000Z-run-7", "-o", tmp_path / "run.png") == Exit.DONE
     assert (tmp_path / "run.png").stat().st_size > 50_000
     capsys.readouterr()
-    assert pi0ctl("plot", "latest", "--dir", kept, "-o", tmp_path / "none" / "x.png") == Exit.USAGE
+    estop = "20260304T050600.000Z-estop"
+    assert pi0ctl("plot", estop, "--dir", kept, "-o", tmp_path / "none" / "x.png") == Exit.USAGE
     assert "x.png cannot be written" in capsys.readouterr().err
 
 

@@ -8,7 +8,17 @@ from synthetic import MOTION_ID, MOTOR_NS, T0_NS, TICK_NS, chunks, joints, recor
 
 from controller.follower import Mode
 from controller.planner import Phase
-from controller.plot_data import apart, braking, joint_shown, parts_of_limits, plans, ramping, ticks_shown, zero_ns
+from controller.plot_data import (
+    apart,
+    braking,
+    commands_shown,
+    joint_shown,
+    parts_of_limits,
+    plans,
+    ramping,
+    ticks_shown,
+    zero_ns,
+)
 from controller.recording import META, Recording
 from controller.states import State
 
@@ -47,6 +57,23 @@ def test_the_joint_shown_is_the_one_that_the_fault_names_or_that_moved_most(tmp_
     assert joint_shown(Recording.load(write_dump(tmp_path, "tracking", 1.0, message, joints=rows))) == (8, True)
     assert joint_shown(recording(tmp_path / "run", joints=rows)) == (9, False)
     assert joint_shown(recording(tmp_path / "empty")) == (0, False)
+
+
+def test_of_a_dry_run_the_command_shown_is_what_control_would_have_sent(tmp_path):
+    held = joints()
+    held["q_command"] = held["q_command"][0]
+    moved = joints(160)[::4]
+    rows = ticks([0] * 40)
+    rows["dry"][5:], rows["q1"] = 1, moved["q_command"]
+    run = recording(tmp_path / "run", joints=held, ticks=rows, chunks=chunks())
+    t_ns, q = commands_shown(run)
+    command_ns = round(run.config.control.command_s * 1e9)
+    np.testing.assert_array_equal(t_ns, moved["t_command_ns"] + command_ns)
+    np.testing.assert_array_equal(q, moved["q_command"])
+    assert joint_shown(run) == (int(np.argmax(np.ptp(moved["q_command"], axis=0))), False)
+    rows["dry"] = 0
+    wet = recording(tmp_path / "wet", joints=held, ticks=rows)
+    np.testing.assert_array_equal(commands_shown(wet)[1], held["q_command"])
 
 
 def test_plans_without_a_policys_time_lie_in_real_time_and_on_the_command_they_became(tmp_path):
