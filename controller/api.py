@@ -10,23 +10,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from aiohttp import web
 
+from controller.bodies import DRY, HORIZON, PROMPT, SEAM, SEED, SPEED, Body, Key, RequestError, read
 from controller.events import Event, Subscription
 from controller.refused import Refused
+from controller.run_options import RunOptions, Seam
 from controller.unix_socket import Claim, Peer, identify
 
-MAX_PROMPT_B = 1000
-"""The prompt's field in shared memory holds 1024 bytes."""
-
-MAX_SEED = 2**32 - 1
 MAX_BODY_B = 16 * 1024
 SHUTDOWN_TIMEOUT_S = 2.0
 GONE_PERIOD_S = 1.0
+
+ANSWERED = ("state", "homed", "motion_id", "dry", "run")
+"""What the answer to a command repeats of the status."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,14 @@ class Operations(Protocol):
     async def home(self) -> None:
         """Returns once homing has begun."""
 
-    async def run(self, prompt: str) -> None:
+    async def run(self, prompt: str, options: RunOptions) -> None:
         """Returns once running, with the first action chunk in hand."""
+
+    async def adjust(self, speed: float | None, seam: Seam | None) -> None:
+        """Plays the run that goes on in another way; returns at once. None: as before."""
+
+    def usual_options(self) -> RunOptions:
+        """How a run is played where it is not said."""
 
     async def stop(self) -> None:
         """Returns once the arms are at rest."""
@@ -66,35 +73,39 @@ class Operations(Protocol):
         """A new reader of the event bus."""
 
 
-class RequestError(Exception):
-    """The request itself is wrong. key: the offending body key, empty when it is the body as a whole."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(reason)
-        self.key = key
-        self.reason = reason
-
-
-Body = Mapping[str, Any]
-
-
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One POST route. takes: its body's keys and what each must be; None: the body is not even read."""
+    """One POST route. takes: its body's keys; None: the body is not even read."""
 
     name: str
     what: str
-    takes: Mapping[str, str] | None
+    takes: tuple[Key, ...] | None
     call: Callable[[Operations, Body, Peer], Awaitable[None]]
 
 
+def _options(usual: RunOptions, body: Body) -> RunOptions:
+    return replace(usual, **{name: value for name, value in body.items() if name != PROMPT.name})
+
+
+def _adjust(operations: Operations, body: Body) -> Awaitable[None]:
+    if not body:
+        raise RequestError("", f"nothing to adjust; give {SPEED.name}, {SEAM.name} or both")
+    return operations.adjust(body.get(SPEED.name), body.get(SEAM.name))
+
+
 COMMANDS = (
-    Command("home", "move to the home pose; answers when the motion has begun", {}, lambda do, _b, _p: do.home()),
+    Command("home", "move to the home pose; answers when the motion has begun", (), lambda do, _b, _p: do.home()),
     Command(
         "run",
         "follow the policy; answers when its first actions are in hand",
-        {"prompt": f"printable text of 1 to {MAX_PROMPT_B} bytes"},
-        lambda do, body, _p: do.run(_prompt(body)),
+        (PROMPT, SEAM, SPEED, DRY, HORIZON),
+        lambda do, body, _p: do.run(body[PROMPT.name], _options(do.usual_options(), body)),
+    ),
+    Command(
+        "adjust",
+        "play the run that goes on in another way",
+        (SPEED, SEAM),
+        lambda do, body, _p: _adjust(do, body),
     ),
     Command("stop", "brake and hold; answers when the arms are at rest", None, lambda do, _b, _p: do.stop()),
     Command(
@@ -103,13 +114,13 @@ COMMANDS = (
         None,
         lambda do, _b, peer: do.estop(f"{peer.user} (uid {peer.uid}, pid {peer.pid})"),
     ),
-    Command("reset", "clear the fault", {}, lambda do, _b, _p: do.reset()),
-    Command("shutdown", "end the daemon", {}, lambda do, _b, _p: do.shutdown()),
+    Command("reset", "clear the fault", (), lambda do, _b, _p: do.reset()),
+    Command("shutdown", "end the daemon", (), lambda do, _b, _p: do.shutdown()),
     Command(
         "scene",
         "lay out the simulated scene anew",
-        {"seed": f"a whole number from 0 to {MAX_SEED}"},
-        lambda do, body, _p: do.lay_out_scene(_seed(body)),
+        (SEED,),
+        lambda do, body, _p: do.lay_out_scene(body[SEED.name]),
     ),
 )
 
@@ -160,7 +171,7 @@ class _Api:
                 "method": "POST",
                 "path": f"/{command.name}",
                 "what": command.what,
-                "body": command.takes or None,
+                "body": {key.name: key.what for key in command.takes or ()} or None,
             }
             for command in COMMANDS
         ]
@@ -173,16 +184,14 @@ class _Api:
         async def handle(request: web.Request) -> web.Response:
             peer = await _peer(request)
             logger.info("command=%s %s", command.name, peer)
-            body = {} if command.takes is None else await _read_body(request, command.takes)
+            body = {} if command.takes is None else read(await request.read(), command.takes)
             try:
                 await command.call(self._operations, body, peer)
             except Refused as refused:
                 logger.info("command=%s %s refused=%s", command.name, peer, json.dumps(refused.reason))
                 raise
             status = self._operations.status()
-            return web.json_response(
-                {"done": command.name, **{key: status.get(key) for key in ("state", "homed", "motion_id")}}
-            )
+            return web.json_response({"done": command.name, **{key: status.get(key) for key in ANSWERED}})
 
         return handle
 
@@ -230,42 +239,6 @@ async def _peer(request: web.Request) -> Peer:
     if transport is None:
         raise ConnectionResetError("the peer left before it could be identified")
     return await identify(transport.get_extra_info("socket"))
-
-
-async def _read_body(request: web.Request, takes: Mapping[str, str]) -> Body:
-    raw = await request.read()
-    try:
-        body = json.loads(raw) if raw else {}
-    except (ValueError, RecursionError) as error:
-        raise RequestError("", f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise RequestError("", f"the body must be a JSON object, not {type(body).__name__}")
-    for key in body.keys() - takes.keys():
-        known = ", ".join(takes) or "none"
-        raise RequestError(key, f"unknown key {key!r}; possible keys: {known}")
-    for key, bound in takes.items():
-        if key not in body:
-            raise RequestError(key, f"{key} is missing; it must be {bound}")
-    return body
-
-
-def _prompt(body: Body) -> str:
-    prompt = body["prompt"]
-    if not isinstance(prompt, str):
-        raise RequestError("prompt", f"prompt must be text, not {type(prompt).__name__}")
-    if not prompt.strip() or not prompt.isprintable():  # a lone surrogate is not printable either
-        raise RequestError("prompt", "prompt must be one line of printable text, not empty")
-    size_b = len(prompt.encode())
-    if size_b > MAX_PROMPT_B:
-        raise RequestError("prompt", f"prompt has {size_b} bytes in UTF-8, at most {MAX_PROMPT_B} are possible")
-    return prompt
-
-
-def _seed(body: Body) -> int:
-    seed = body["seed"]
-    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
-        raise RequestError("seed", f"seed={seed!r} must be a whole number from 0 to {MAX_SEED}")
-    return seed
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -21,7 +21,8 @@ from controller.client import Client, DaemonUnreachable, RequestError, Status
 from controller.exits import Exit
 from controller.paths import default_socket
 from controller.refused import Refused
-from controller.summary import fault_lines, look_up, number, summary
+from controller.run_options import LONGEST_HORIZON, SPEED, Seam
+from controller.summary import DRY_RUN, fault_lines, look_up, number, played, summary
 
 POLL_S = 0.1
 STOP_TIMEOUT_S = 10.0
@@ -90,9 +91,11 @@ def _home(client: Client, arguments: argparse.Namespace) -> Exit:
 
 def _run(client: Client, arguments: argparse.Namespace) -> Exit:
     with _StopOnLeaving(client):
-        motion_id = client.command("run", arguments.timeout, prompt=arguments.prompt)["motion_id"]
+        done = client.command("run", arguments.timeout, prompt=arguments.prompt, **_options(arguments))
+        motion_id = done["motion_id"]
+        print(f"run: {DRY_RUN if done['dry'] else 'running'}, seam {played(done)}")
         if arguments.seconds is None:
-            print("run: running; pi0ctl stop ends it")
+            print("run: pi0ctl stop ends it")
             return Exit.DONE
         try:
             ending = _follow(client, "running", motion_id, time.monotonic() + arguments.seconds)
@@ -108,6 +111,17 @@ def _run(client: Client, arguments: argparse.Namespace) -> Exit:
         return _report_fault(ending)
     _complain(f"run: stopped by another command before {arguments.seconds:g} s were over")
     return Exit.REFUSED
+
+
+def _adjust(client: Client, arguments: argparse.Namespace) -> Exit:
+    print(f"adjust: seam {played(client.command('adjust', arguments.timeout, **_options(arguments)))}")
+    return Exit.DONE
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How a run is to be played, as far as it was said."""
+    names = ("seam", "speed", "dry", "execution_horizon")
+    return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
 
 
 def _follow(client: Client, state: str, motion_id: int, deadline_s: float) -> Status:
@@ -132,6 +146,8 @@ def _progress(status: Status, elapsed_s: float) -> None:
     speeds = [abs(v) for v in look_up(status, "robot", "qd") or [] if v is not None]
     fastest = number(max(speeds, default=None), 2, "rad/s")
     line = f"{status.get('state')} {elapsed_s:5.1f} s   fastest joint {fastest}"
+    if status.get("dry"):
+        line = f"{DRY_RUN}   {line}"
     if status.get("state") == "running":
         plan_left = number(look_up(status, "control", "plan_left_s"), 2, "s")
         end_to_end = number(look_up(status, "policy", "end_to_end_ms", "last"), 0, "ms")
@@ -222,6 +238,19 @@ def _parser() -> argparse.ArgumentParser:
     run = add("run", _run, 70, "follow the policy; Ctrl-C stops the arms while this command waits")
     run.add_argument("--prompt", required=True, help="the task in words, as in the training data")
     run.add_argument("--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop after this long")
+    run.add_argument("--dry", action="store_true", default=None, help="work everything out and command nothing")
+    run.add_argument(
+        "--execution-horizon",
+        type=int,
+        metavar="STEPS",
+        help=f"ask anew once so many steps are past, 0 to {LONGEST_HORIZON}; 0: as soon as the last answer came",
+    )
+    adjust = add("adjust", _adjust, 5, "play the run that goes on in another way; give one option or both")
+    for command in (run, adjust):
+        command.add_argument("--seam", choices=[seam.word for seam in Seam], help="from one action chunk to the next")
+        command.add_argument(
+            "--speed", type=float, metavar="X", help=f"{SPEED[0]:g} to {SPEED[1]:g} of the speed that was taught"
+        )
     add("stop", _plain, STOP_TIMEOUT_S, "brake and hold; returns when the arms are at rest")
     add("estop", _plain, 5, "brake, hold and latch a fault that only reset clears")
     add("reset", _plain, 10, "clear a fault; nothing moves")
@@ -232,7 +261,7 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--json", action="store_true", help="one JSON object per line")
     events.add_argument("--replay", action="store_true", help="first the events that the daemon has kept")
     cli_faults.add_to(add)
-    add("watch", _watch, 5, "live screen; keys: space or s stop, e emergency stop, q quit")
+    add("watch", _watch, 5, "live screen; keys: space or s stop, e emergency stop, 1-4 seam, + - speed, q quit")
     return parser
 
 

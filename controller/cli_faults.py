@@ -189,7 +189,8 @@ def _title(recording: Recording) -> str:
     meta, fault = recording.meta, recording.fault
     prompt = f' "{meta["prompt"]}"' if meta["prompt"] else ""
     if fault is None:
-        return f"{meta['kind']} {recording.motion_id}{prompt}, {meta['started']}"
+        how = "".join(f", {name} {value}" for name, value in (meta.get("options") or {}).items())
+        return f"{meta['kind']} {recording.motion_id}{prompt}, {meta['started']}{how}"
     return (
         f"{fault['message']}; in state {fault['state_before']}, motion {recording.motion_id}{prompt}, {fault['time']}"
     )

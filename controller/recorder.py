@@ -19,6 +19,7 @@ from controller.feeds import Event, Feeds
 from controller.film import Film
 from controller.recording import VIDEO
 from controller.recording_writer import Motion, RecordingWriter, described, stamp, wall_time
+from controller.run_options import RunOptions, Seam
 from controller.states import MOVING, State
 from controller.video import VideoUnavailable
 
@@ -90,10 +91,11 @@ class Recorder:
 
     def _begin(self, now_ns: int, state: int) -> None:
         running = state == State.RUNNING.code
-        prompt = ""
+        prompt, options = "", None
         if running and self._orders.newest(self._order):
             prompt = self._order["prompt"].item().decode(errors="replace")
-        motion = Motion(self._motion_id, "run" if running else "home", prompt, now_ns)
+            options = self._options()
+        motion = Motion(self._motion_id, "run" if running else "home", prompt, now_ns, options)
         self._dropped_before += self._dropped
         directory = self._root / f"{stamp(wall_time(now_ns))}-{motion.kind}-{motion.motion_id}"
         self._writer = RecordingWriter(directory, described(motion, self._child.config))
@@ -101,6 +103,11 @@ class Recorder:
         self._append(*self._feeds.between(now_ns - BEFORE_NS, now_ns))
         video = directory / VIDEO
         self._shoot(lambda film: film.begin(video, now_ns))
+
+    def _options(self) -> RunOptions:
+        permit = self._child.orders
+        seam, horizon = Seam(int(permit["seam"])), int(self._order["execution_horizon"])
+        return RunOptions(seam, float(permit["speed"]), bool(permit["dry"]), horizon)
 
     def _write(self, now_ns: int) -> None:
         rows, events = self._feeds.drain()

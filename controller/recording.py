@@ -1,8 +1,9 @@
 """One recorded motion, or the seconds before a fault, as a directory: its files and how to read them back, however the
 recorder ended.
 
-    meta.json     what, when, on which machine, with which configuration; totals once it ended in order; of a fault's
-                  dump also "fault": code, message, cause, next_step, state_before, time, t_ns
+    meta.json     what, when, on which machine, with which configuration, a run's options at its start; totals once
+                  it ended in order; of a fault's dump also "fault": code, message, cause, next_step, state_before,
+                  time, t_ns
     ticks.npy     layout.TICK, every control tick
     joints.npy    layout.JOINTS, every motor tick
     handed.npy    layout.HANDED, the first command made from each chunk

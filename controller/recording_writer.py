@@ -16,16 +16,19 @@ from controller.config import Config
 from controller.npylog import NpyLog
 from controller.recording import EVENTS, META, ROWS
 from controller.robots.base import JOINT_NAMES
+from controller.run_options import RunOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """What is recorded: kind is 'home', 'run' or, for a fault's dump, 'fault'; t_ns is when it begins."""
+    """What is recorded: kind is 'home', 'run' or, for a fault's dump, 'fault'; t_ns is when it begins; options: of a
+    run, then."""
 
     motion_id: int
     kind: str
     prompt: str
     t_ns: int
+    options: RunOptions | None = None
 
 
 def wall_time(t_ns: int) -> datetime:
@@ -102,6 +105,7 @@ def described(motion: Motion, config: Config) -> dict[str, Any]:
     return {
         "started_monotonic_ns": fields.pop("t_ns"),
         **fields,
+        "options": motion.options and motion.options.described(),
         "started": _iso(wall_time(motion.t_ns)),
         "layout_version": layout.VERSION,
         "joint_names": JOINT_NAMES,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 SPEED = (0.05, 1.0)
 """Bounds of a run's speed: below, a chunk lasts half a minute; above, motion would be faster than it was taught."""
+
+LONGEST_HORIZON = 127
+"""Steps of an execution horizon: one less than the longest chunk."""
 
 
 class Seam(IntEnum):
@@ -16,6 +20,11 @@ class Seam(IntEnum):
     BLEND = 1  # cross-fade over a window
     ENSEMBLE = 2  # weighted mean of all chunks that reach the moment (ACT's temporal ensembling)
     RTC = 3  # the server continues the old chunk (real-time chunking); what is left of the gap is cross-faded
+
+    @property
+    def word(self) -> str:
+        """As operators, scripts and the configuration write it."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +39,19 @@ class RunOptions:
     speed: float = 1.0
     dry: bool = False
     execution_horizon: int = 0
+
+    def described(self) -> dict[str, Any]:
+        """In JSON types, for the status and for recordings."""
+        return {
+            "seam": self.seam.word,
+            "speed": self.speed,
+            "dry": self.dry,
+            "execution_horizon": self.execution_horizon,
+        }
+
+
+def playable(asked: RunOptions, *, rtc_offered: bool) -> tuple[RunOptions, str]:
+    """What the policy server allows of what was asked, and why it is less than that; empty when it is not."""
+    if asked.seam is Seam.RTC and not rtc_offered:
+        return replace(asked, seam=Seam.BLEND), "the policy server does not offer rtc"
+    return asked, ""

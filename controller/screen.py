@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.summary import (
+    DRY_RUN,
+    SEAM_COLUMNS,
     camera_rows,
     fault_lines,
     host_line,
@@ -25,10 +27,12 @@ from controller.summary import (
     loop_rows,
     motion_line,
     number,
+    play_line,
     policy_line,
     process_rows,
     recorder_line,
     robot_line,
+    seam_rows,
     state_line,
     title_line,
 )
@@ -42,6 +46,10 @@ STATE_STYLES = {
 HEADING = "bold cyan"
 BAD = "bold red"
 KEYS = " space/s stop   e emergency stop   q quit "
+RUN_KEYS = "1-4 seam   + - speed"
+"""Shown where no notice needs the place."""
+
+DRY_STYLE = "bold white on magenta"
 
 WIDE = 112
 """From this many columns on there is room for each process's scheduling."""
@@ -51,6 +59,9 @@ TALL = 30
 
 RIGHT_COLUMNS = 38
 JOINT_ROWS = 7
+FACTS_FIRST = 3
+"""Facts that are needed more than the comparison of seams."""
+
 NEAR_LIMIT = 0.03
 """A joint this close to a limit, as a part of its range, is shown in yellow."""
 
@@ -71,7 +82,8 @@ def screen(
     height: int,
 ) -> RenderableType:
     """The whole screen. problem: why there is no fresh status, then none is shown. notice: for the bottom line."""
-    footer = (_line((KEYS, "reverse"), "  ", (notice, "bold yellow")), 1)
+    last = (notice, "bold yellow") if notice else (RUN_KEYS, "dim")
+    footer = (_line((KEYS, "reverse"), "  ", last), 1)
     if status is None or problem:
         missing = _line((" NO STATUS ", "bold white on red"), "  ", problem)
         return _stack([(missing, 1), (BLANK, 1), _events(events, max(1, height - 3)), footer])
@@ -81,6 +93,11 @@ def screen(
     bottom = [_middle(status, width, height), _joints(status.get("robot"), width)]
     left = height - sum(rows for _, rows in (*top, *bottom, footer))
     facts = _facts(status)[: max(0, left)]
+    seams = _seams(status)
+    if left >= FACTS_FIRST + seams[1]:
+        bottom.append(seams)
+        facts = facts[: left - seams[1]]
+        left -= seams[1]
     left -= len(facts)
     if left > 1:
         bottom.append(_events(events, left))
@@ -98,9 +115,10 @@ def _line(*pieces: str | tuple[str, str]) -> Text:
 
 
 def _state(status: Mapping[str, Any]) -> Part:
-    state, _, rest = state_line(status).partition("  ")
+    state, *rest = state_line(status).split("  ")
     style = STATE_STYLES.get(str(status.get("state")), "reverse")
-    return _line((f" {state} ", style), "  ", rest), 1
+    marked = [(f" {words} ", DRY_STYLE) if words == DRY_RUN else words for words in rest]
+    return _line((f" {state} ", style), *(piece for words in marked for piece in ("  ", words))), 1
 
 
 def _fault(fault: Mapping[str, Any]) -> Part:
@@ -113,17 +131,26 @@ def _facts(status: Mapping[str, Any]) -> list[Part]:
     facts = (
         ("policy", policy_line(status)),
         ("motion", motion_line(status)),
+        ("seam", play_line(status)),
         ("robot", robot_line(status)),
         ("daemon", title_line(status)),
         ("recorder", recorder_line(status)),
         ("host", host_line(status)),
     )
-    return [(_line((f"{name:<9}", HEADING), value), 1) for name, value in facts]
+    less = look_up(status, "run", "seam_reason")
+    styles = {"seam": "bold yellow"} if less else {}
+    return [(_line((f"{name:<9}", HEADING), (value, styles.get(name, ""))), 1) for name, value in facts]
 
 
-def _grid(header: Sequence[str], rows: Iterable[Sequence[str]], *, flexible: int) -> Table:
-    """A table without lines; column number `flexible` takes what the others leave and is cut to fit."""
-    grid = Table(box=None, padding=(0, 1, 0, 0), header_style=HEADING, pad_edge=False, expand=True)
+def _seams(status: Mapping[str, Any]) -> Part:
+    rows = seam_rows(status)
+    return _grid(SEAM_COLUMNS, rows, flexible=None), 1 + len(rows)
+
+
+def _grid(header: Sequence[str], rows: Iterable[Sequence[str]], *, flexible: int | None) -> Table:
+    """A table without lines; column number `flexible`, if any, takes what the others leave and is cut to fit."""
+    expand, padding = flexible is not None, 1 if flexible is not None else 3
+    grid = Table(box=None, padding=(0, padding, 0, 0), header_style=HEADING, pad_edge=False, expand=expand)
     for column, name in enumerate(header):
         left = column == 0 or (column == flexible and column == len(header) - 1)
         grid.add_column(
@@ -134,7 +161,7 @@ def _grid(header: Sequence[str], rows: Iterable[Sequence[str]], *, flexible: int
             ratio=1 if column == flexible else None,
         )
     for row in rows:
-        grid.add_row(*row, style=BAD if {"DEAD", "slow"} & set(row) else "")
+        grid.add_row(*row, style=BAD if {"DEAD", "slow"} & set(row) else "bold" if row[0][:1] == ">" else "")
     return grid
 
 

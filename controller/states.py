@@ -52,6 +52,8 @@ class Facts:
     at_rest: bool
     robot_missing: str = ""
     run_missing: str = ""
+    dry: bool = False
+    """The run that is asked for commands nothing."""
 
 
 NO_FACTS = Facts(at_rest=False, robot_missing="nothing is known", run_missing="nothing is known")
@@ -66,11 +68,11 @@ def _in_order(facts: Facts, _homed: bool) -> str:
 
 
 def _may_run(facts: Facts, homed: bool) -> str:
-    """what `home` needs; homed; the policy server connected; every camera it wants alive at its rate;
-    a first action chunk in hand"""
+    """what `home` needs; homed, unless it is a dry run; the policy server connected; every camera it wants alive
+    at its rate; a first action chunk in hand"""
     if reason := _in_order(facts, homed):
         return reason
-    if not homed:
+    if not homed and not facts.dry:
         return "not homed; home first"
     return facts.run_missing
 

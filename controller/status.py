@@ -19,6 +19,7 @@ from controller.config import both_arms
 from controller.follower import Mode
 from controller.planner import Phase
 from controller.robots.base import JOINT_NAMES
+from controller.run_options import Seam
 from controller.states import OPERATOR
 from controller.ticker import percentile_us
 
@@ -139,7 +140,22 @@ def _control(daemon: Supervisor) -> dict[str, Any]:
         "late_chunks": int(status["late_chunks"]),
         "phase": Phase(int(status["phase"])).name.lower(),
         "plan_left_s": _number(status["plan_left_s"], 3),
+        "seam": Seam(int(status["seam"])).word,
+        "speed": _number(status["speed"], 3),
+        "seams": {seam.word: _seam(status, seam) for seam in Seam},
     }
+
+
+def _seam(status: np.ndarray[Any, Any], seam: Seam) -> dict[str, Any]:
+    """How one way from chunk to chunk has done since the daemon's start; of the arm joints."""
+    count = int(status["seams"][seam])
+    measured = {
+        "gap_last_mrad": 1e3 * status["gap_last_rad"][seam],
+        "gap_max_mrad": 1e3 * status["gap_max_rad"][seam],
+        "seam_acceleration": status["seam_acceleration"][seam],
+        "inside_acceleration": status["inside_acceleration"][seam],
+    }
+    return {"count": count, **{name: _number(value) if count else None for name, value in measured.items()}}
 
 
 def _motor(daemon: Supervisor) -> dict[str, Any]:
@@ -165,6 +181,7 @@ def _policy(daemon: Supervisor) -> dict[str, Any]:
         "answers": int(status["answers"]),
         "reconnects": int(status["reconnects"]),
         "build_ms": _number(status["build_ms"]),
+        "expected_delay_ms": _number(status["expected_delay_ms"]),
         **daemon.latencies.status(),
     }
 
@@ -188,6 +205,7 @@ def status_of(daemon: Supervisor) -> dict[str, Any]:
     """The whole document; what is not known is None."""
     now_ns = time.monotonic_ns()
     facts = daemon.facts()
+    runs = daemon.runs
     refusals = {trigger.value: daemon.refusal(trigger, facts) for trigger in OPERATOR}
     fault = daemon.fault and daemon.fault | {"resettable": not refusals["reset"]}
     section: dict[str, Callable[[], Any]] = {
@@ -207,8 +225,10 @@ def status_of(daemon: Supervisor) -> dict[str, Any]:
         "state": daemon.machine.state.value,
         "homed": daemon.machine.homed,
         "motion_id": daemon.orders.motion_id,
-        "prompt": daemon.prompt,
-        "preparing": daemon.preparation.prompt if daemon.preparation else None,
+        "prompt": runs.playing.prompt if runs.playing else None,
+        "preparing": runs.preparing.prompt if runs.preparing else None,
+        "dry": runs.current is not None and runs.current.options.dry,
+        "run": runs.current.described() if runs.current else None,
         "allowed": [name for name, reason in refusals.items() if not reason],
         "refusals": {name: reason for name, reason in refusals.items() if reason},
         "fault": fault,

@@ -9,7 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 Status = Mapping[str, Any]
+SPEED_SHOWN = 0.01
+"""A speed this far from the one asked for is told."""
+
 UNKNOWN = "-"
+DRY_RUN = "DRY RUN: nothing is commanded"
 
 
 def look_up(status: Any, *keys: str) -> Any:
@@ -47,8 +51,9 @@ def duration(seconds: Any) -> str:
 
 
 def state_line(status: Status) -> str:
-    """State, homing, motion and prompt in one line."""
-    parts = [text(status.get("state")).upper(), yes_no(status.get("homed"), "homed", "not homed")]
+    """State, dry or not, homing, motion and prompt in one line."""
+    dry = [DRY_RUN] if status.get("dry") else []
+    parts = [text(status.get("state")).upper(), *dry, yes_no(status.get("homed"), "homed", "not homed")]
     if status.get("motion_id"):
         parts.append(f"motion {status['motion_id']}")
     if status.get("preparing"):
@@ -177,6 +182,7 @@ def summary(status: Status) -> str:
     facts += [("robot", robot_line(status)), ("policy", policy_line(status))]
     facts += [
         ("motion", motion_line(status)),
+        ("seam", f"{played(status)}  delay {delay(status)} (expected/last)"),
         ("recorder", recorder_line(status)),
         ("host", host_line(status)),
     ]
@@ -186,6 +192,7 @@ def summary(status: Status) -> str:
     blocks.append(table([("camera", "", "Hz", "of", "age ms", "skipped"), *camera_rows(status)]))
     blocks.append(table([("lateness us", "Hz", "p50", "p99", "max", "missed"), *loop_rows(status)]))
     blocks.append(table([("latency ms", "p50", "p95", "p99", "last"), *latency_rows(status)]))
+    blocks.append(table([SEAM_COLUMNS, *seam_rows(status)]))
     return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks)
 
 
@@ -217,6 +224,56 @@ def motion_line(status: Status) -> str:
         f"stalled {number(look_up(control, 'stall_ticks'))}  refused {number(look_up(motor, 'refused'))}  "
         f"lease margin {number(look_up(motor, 'lease_margin_min_ms'), 0, 'ms')}"
     )
+
+
+def played(status: Status) -> str:
+    """Seam and speed of the run, and what was asked for where that is not to be had; without a run, the last seam."""
+    run, now = status.get("run"), look_up(status, "control", "speed")
+    if run is None:
+        return text(look_up(status, "control", "seam"))
+    words = text(look_up(run, "seam"))
+    if look_up(run, "seam_reason"):
+        words += f" INSTEAD OF {text(look_up(run, 'seam_asked'))}: {run['seam_reason']}"
+    speed = look_up(run, "speed")
+    words += f"  speed {number(speed, 2)}"
+    if None not in (speed, now) and abs(speed - now) >= SPEED_SHOWN:
+        words += f" (now {number(now, 2)})"
+    return words
+
+
+def play_line(status: Status) -> str:
+    """How the run is played, what the seams are like that way, and how late answers are, expected and real."""
+    seam = look_up(status, "run", "seam") or look_up(status, "control", "seam")
+    row = look_up(status, "control", "seams", text(seam))
+    gap, gap_max = (number(look_up(row, key), 1) for key in ("gap_last_mrad", "gap_max_mrad"))
+    at_seams, inside = (number(look_up(row, f"{key}_acceleration"), 1) for key in ("seam", "inside"))
+    return f"{played(status)}  gap {gap}/{gap_max} mrad  acc {at_seams}:{inside}  delay {delay(status)}"
+
+
+def delay(status: Status) -> str:
+    """From an observation to the use of its actions: what is expected, then what it was the last time."""
+    policy = status.get("policy")
+    real = number(look_up(policy, "observation_age_ms", "last"), 0, "ms")
+    return f"{number(look_up(policy, 'expected_delay_ms'))}/{real}"
+
+
+SEAM_COLUMNS = ("seam", "splices", "gap mrad", "largest", "acc rad/s2", "inside")
+
+
+def seam_rows(status: Status) -> list[tuple[str, ...]]:
+    """How the ways from chunk to chunk compare: key and name, splices, last and largest gap from the old plan to the
+    new one in mrad, largest acceleration at seams and elsewhere in rad/s2; the one in effect is marked."""
+    seams = look_up(status, "control", "seams") or {}
+    current = look_up(status, "run", "seam")
+    keys = ("gap_last_mrad", "gap_max_mrad", "seam_acceleration", "inside_acceleration")
+    return [
+        (
+            f"{'>' if name == current else ' '}{key} {name}",
+            number(look_up(row, "count")),
+            *(number(look_up(row, field), 1) for field in keys),
+        )
+        for key, (name, row) in enumerate(seams.items(), 1)
+    ]
 
 
 def recorder_line(status: Status) -> str:

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from controller import layout
@@ -26,6 +25,8 @@ from controller.orders import Orders
 from controller.planner import Phase
 from controller.readiness import Readiness
 from controller.refused import Refused
+from controller.run_options import RunOptions, Seam
+from controller.runs import Runs
 from controller.states import Facts, State, StateMachine, Trigger
 from controller.status import status_of
 from controller.usage import Usage
@@ -42,14 +43,6 @@ log = logging.getLogger(__name__)
 
 class DaemonFailed(RuntimeError):
     """The daemon cannot do what its configuration asks for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Preparation:
-    """A run that waits for its first chunk."""
-
-    motion_id: int
-    prompt: str
 
 
 class Supervisor:
@@ -70,45 +63,37 @@ class Supervisor:
         self.frame_readers = {name: self.owned.rings[frame_ring(name)].reader() for name in config.cameras}
         self.newest_frames = {name: self.owned.rings[frame_ring(name)].blank() for name in config.cameras}
         self.fault: dict[str, Any] | None = None
-        self.prompt: str | None = None
-        self.preparation: Preparation | None = None
         self.orders = Orders(self.owned, config.daemon.lease_s)
+        self.runs = Runs(self)
         self.chronicle = Chronicle(self.owned)
         self._closing = asyncio.Event()
         self._hurry = False
         self._trips = 0
-        self._attention = asyncio.Event()
+        self.attention = asyncio.Event()
+        """Set whenever the children were looked at."""
 
     # ---- what an operator can ask (api.Operations) -----------------------------------------------------
 
     async def home(self) -> None:
-        await self._settle()
-        self._require(Trigger.HOME)
+        await self.settle()
+        self.require(Trigger.HOME)
         self.orders.begin_motion()
         self.machine.fire(Trigger.HOME, self.facts())
 
-    async def run(self, prompt: str) -> None:
-        await self._settle()
-        self._require(Trigger.RUN)
-        preparation = self.preparation = Preparation(self.orders.begin_motion(), prompt)
-        try:
-            self.orders.ask_policy(preparation.motion_id, prompt)
-            await self._first_chunk(preparation)
-            self.machine.fire(Trigger.RUN, self.facts())
-            self.prompt = prompt
-        except BaseException:
-            if self.preparation is preparation:
-                self.orders.ask_policy(0, "")
-            raise
-        finally:
-            if self.preparation is preparation:
-                self.preparation = None
+    async def run(self, prompt: str, options: RunOptions) -> None:
+        await self.runs.begin(prompt, options)
+
+    async def adjust(self, speed: float | None, seam: Seam | None) -> None:
+        self.runs.adjust(speed, seam)
+
+    def usual_options(self) -> RunOptions:
+        control, policy = self.config.control, self.config.policy
+        return RunOptions(control.seam_method, execution_horizon=policy.execution_horizon)
 
     async def stop(self) -> None:
         asked_ns = time.monotonic_ns()
-        if self.preparation is not None:
-            self.preparation = None
-            self.orders.ask_policy(0, "")
+        if self.runs.preparing is not None:
+            self.runs.end()
         elif self.machine.state in (State.HOMING, State.RUNNING):
             self.machine.fire(Trigger.STOP)
         await self._rest(asked_ns)
@@ -117,7 +102,7 @@ class Supervisor:
         self.trip(FaultCode.ESTOP, f"by {who}")
 
     async def reset(self) -> None:
-        self._require(Trigger.RESET)
+        self.require(Trigger.RESET)
         trips = self._trips
         self.orders.reset()
         deadline_ns = time.monotonic_ns() + round(RESET_TIMEOUT_S * 1e9)
@@ -141,7 +126,7 @@ class Supervisor:
     async def lay_out_scene(self, seed: int) -> None:
         if self.config.robot.kind != "sim":
             raise Refused(f"robot.kind is {self.config.robot.kind!r}: there is no scene to lay out", self.allowed())
-        await self._settle()
+        await self.settle()
         reason = self._busy() or self.ready.missing("motor")
         if self.machine.state is not State.IDLE or reason or not self.ready.at_rest():
             raise Refused(reason or "the scene is laid out in idle only, with the arms at rest", self.allowed())
@@ -156,12 +141,13 @@ class Supervisor:
 
     # ---- facts and guards --------------------------------------------------------------------------------
 
-    def facts(self) -> Facts:
+    def facts(self, *, dry: bool = False) -> Facts:
         """What the state machine's guards look at, as of the children's newest records."""
         return Facts(
             at_rest=self.ready.at_rest(),
             robot_missing=self.ready.missing("motor", "control"),
             run_missing=self.ready.missing_for_run(),
+            dry=dry,
         )
 
     def allowed(self) -> list[str]:
@@ -171,7 +157,7 @@ class Supervisor:
         """Why nothing new may begin, whatever the state; empty when it may."""
         if self._closing.is_set():
             return "the daemon is ending"
-        return "a run is being prepared; stop it first" if self.preparation is not None else ""
+        return "a run is being prepared; stop it first" if self.runs.preparing is not None else ""
 
     def refusal(self, trigger: Trigger, facts: Facts) -> str:
         """Why an operator's trigger is refused now; empty when it is allowed. `stop` never is."""
@@ -179,8 +165,9 @@ class Supervisor:
             return ""
         return self._busy() or self.machine.refusal(trigger, facts)
 
-    def _require(self, trigger: Trigger) -> None:
-        if reason := self.refusal(trigger, self.facts()):
+    def require(self, trigger: Trigger, *, dry: bool = False) -> None:
+        """Raises Refused where the trigger is refused now. dry: it is for a dry run."""
+        if reason := self.refusal(trigger, self.facts(dry=dry)):
             raise Refused(reason, self.allowed())
 
     # ---- faults ------------------------------------------------------------------------------------------
@@ -195,7 +182,7 @@ class Supervisor:
             self.publish("fault_again", message, code=code.name.lower())
             return
         before = self.fault["state_before"] if latched and self.fault else self.machine.state.value
-        prompt = self.prompt or ""
+        prompt = self.runs.playing.prompt if self.runs.playing else ""
         self.fault = {
             "code": code.name.lower(),
             "message": message,
@@ -239,37 +226,7 @@ class Supervisor:
 
     # ---- motion ------------------------------------------------------------------------------------------
 
-    async def _first_chunk(self, preparation: Preparation) -> None:
-        """Wait until the link has delivered a chunk for this motion. Raises Refused.
-
-        Returns in the same turn of the loop in which everything was found in order: no stop comes between.
-        """
-        link = self.children["link"].status
-        bound_s = self.config.policy.first_answer_timeout_s
-        deadline_ns = time.monotonic_ns() + round(1e9 * bound_s)
-        while True:
-            if self.machine.state is not State.IDLE and self.fault is not None:
-                raise Refused(self.fault["message"], self.allowed())
-            if self.preparation is not preparation:
-                raise Refused("stopped while waiting for the first actions", self.allowed())
-            if int(link["first_chunk_motion_id"]) == preparation.motion_id:
-                return
-            reason = self.ready.missing_for_run()
-            if link["fault"] and int(link["fault_motion_id"]) == preparation.motion_id:
-                reason = layout.text(link["fault_text"])
-            elif time.monotonic_ns() > deadline_ns:
-                reason = reason or f"no first actions within {bound_s:g} s; look at the policy server's log"
-            elif link["connected"]:
-                reason = ""
-            if reason:
-                self.preparation = None
-                self.orders.ask_policy(0, "")
-                raise Refused(reason, self.allowed())
-            self._attention.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._attention.wait(), 2 * RENEW_S)
-
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
         """The motor process shows a tick or two late that a motion has ended: wait for that, but no longer."""
         deadline_ns = time.monotonic_ns() + round(SETTLE_S * 1e9)
         while self.machine.state is State.IDLE and not self.ready.at_rest() and time.monotonic_ns() < deadline_ns:
@@ -291,10 +248,7 @@ class Supervisor:
         """Every change of state passes here: tell the motors first, then everybody else."""
         self.orders.renew(self.machine.state.code)
         if after is not State.RUNNING:
-            self.orders.ask_policy(0, "")
-            self.prompt = None
-        if after is State.FAULT:
-            self.preparation = None
+            self.runs.end()
         if trigger is Trigger.RESET:
             self.fault = None
         text = f"{before.value} -> {after.value} by {trigger.value}"
@@ -356,7 +310,7 @@ class Supervisor:
         failed = control["fault"] and int(control["fault_motion_id"]) == self.orders.motion_id
         if self.machine.state is State.HOMING and arrived and not failed:
             self.machine.fire(Trigger.ARRIVED)
-        self._attention.set()
+        self.attention.set()
 
     async def _measure(self) -> None:
         while True:
@@ -370,9 +324,9 @@ class Supervisor:
 
     async def _rest_and_park(self) -> None:
         """Come to rest. Park only from a homed idle: who ends a run does not ask for another motion."""
-        await self._settle()
+        await self.settle()
         facts = self.facts()
-        at_home = self.machine.homed and self.preparation is None and not self.machine.refusal(Trigger.HOME, facts)
+        at_home = self.machine.homed and self.runs.preparing is None and not self.machine.refusal(Trigger.HOME, facts)
         park = self.config.robot.park is not None and at_home
         self.publish("shutdown", "ending: " + ("park, hold" if park else "brake, hold") + ", then the children")
         with contextlib.suppress(TimeoutError):

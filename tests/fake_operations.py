@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from controller.api import serve
 from controller.events import EventBus, Subscription
 from controller.refused import Refused
+from controller.run_options import RunOptions, Seam, playable
 from controller.unix_socket import Claim
 
 ARM = (*(f"joint_{i}" for i in range(6)), "left_carriage_joint")
@@ -23,6 +25,9 @@ FAULT = {
     "resettable": True,
     "state_before": "running",
 }
+RUN = {
+    "seam": "blend", "speed": 0.5, "dry": False, "execution_horizon": 0, "seam_asked": "blend", "seam_reason": None,
+}  # fmt: skip
 
 
 def full_status() -> dict[str, Any]:
@@ -40,10 +45,15 @@ def full_status() -> dict[str, Any]:
         "skipped": 2, "width": 640, "height": 480,
     }  # fmt: skip
     lower, upper = [-3.0, 0.0, 0.0, -1.5, -1.5, -3.1, 0.0], [3.0, 3.1, 2.3, 1.5, 1.5, 3.1, 0.04]
+    seam = {
+        "count": 41, "gap_last_mrad": 3.1, "gap_max_mrad": 12.4, "seam_acceleration": 8.1, "inside_acceleration": 9.0,
+    }  # fmt: skip
+    unused = dict.fromkeys(seam) | {"count": 0}
     q = [-0.5, 1.2, 0.9, 0.2, -0.1, 0.0, 0.02]
     return {
         "version": "0.1.0", "pid": 4200, "uptime_s": 3723.4, "config": "embedded", "state": "running", "homed": True,
         "motion_id": 7, "prompt": "put the lighter into the cup", "preparing": None, "allowed": ["stop"],
+        "dry": False, "run": RUN,
         "refusals": {"home": "home is not possible in state running"}, "fault": None,
         "robot": {
             "kind": "simulated", "joint_names": [f"{side}_{joint}" for side in ("left", "right") for joint in ARM],
@@ -54,7 +64,8 @@ def full_status() -> dict[str, Any]:
         "processes": {"supervisor": dict(process), **{name: dict(process) for name in children}},
         "control": {
             "rate_hz": 50, "ticks": 1000, "missed": 1, "lateness_us": dict(late), "stall_ticks": 0, "chunks": 123,
-            "late_chunks": 0, "phase": "follow", "plan_left_s": 0.62,
+            "late_chunks": 0, "phase": "follow", "plan_left_s": 0.62, "seam": "blend", "speed": 0.5,
+            "seams": {"switch": dict(seam), "blend": dict(seam), "ensemble": dict(unused), "rtc": dict(unused)},
         },
         "motor": {
             "rate_hz": 200, "ticks": 4000, "missed": 3, "lateness_us": dict(late), "refused": 0,
@@ -64,7 +75,7 @@ def full_status() -> dict[str, Any]:
         "policy": {
             "url": "ws://127.0.0.1:8000", "connected": True, "error": None,
             "server": {"server": "pi0 0.1", "policy": "scripted"},
-            "requests": 124, "answers": 123, "reconnects": 0, "inference_ms": dict(times),
+            "requests": 124, "answers": 123, "reconnects": 0, "expected_delay_ms": 112.0, "inference_ms": dict(times),
             "round_trip_ms": dict(times), "end_to_end_ms": dict(times), "observation_age_ms": dict(times),
         },
         "recorder": {
@@ -91,20 +102,31 @@ class FakeOperations:
         self.refusal: Refused | TimeoutError | None = None
         self.hang: set[str] = set()
         self.during_motion: Callable[[], None] | None = None
-        self.values = full_status() | {"state": "idle", "homed": False, "motion_id": 0, "prompt": None}
+        self.values = full_status() | {"state": "idle", "homed": False, "motion_id": 0, "prompt": None, "run": None}
+        self.options = RunOptions()
         self.bus = EventBus()
 
     async def home(self) -> None:
         await self._do("home")
         self._begin("homing")
 
-    async def run(self, prompt: str) -> None:
+    async def run(self, prompt: str, options: RunOptions) -> None:
+        self.options = options
         await self._do("run", prompt)
+        self._play(options)
         self._begin("running")
+
+    async def adjust(self, speed: float | None, seam: Seam | None) -> None:
+        await self._do("adjust", (speed, seam))
+        options = self.options if speed is None else replace(self.options, speed=speed)
+        self._play(options if seam is None else replace(options, seam=seam))
+
+    def usual_options(self) -> RunOptions:
+        return RunOptions(Seam.ENSEMBLE, execution_horizon=5)
 
     async def stop(self) -> None:
         await self._do("stop")
-        self.values["state"] = "idle"
+        self.values |= {"state": "idle", "dry": False, "run": None}
 
     async def estop(self, who: str) -> None:
         await self._do("estop", who)
@@ -136,6 +158,13 @@ class FakeOperations:
         if self.refusal is not None and name not in ("stop", "estop"):
             raise self.refusal
         self.bus.publish("command", name)
+
+    def _play(self, options: RunOptions) -> None:
+        """Seam rtc is not to be had from this supervisor's policy server."""
+        self.options = options
+        played, reason = playable(options, rtc_offered=False)
+        run = played.described() | {"seam_asked": options.seam.word, "seam_reason": reason or None}
+        self.values |= {"dry": options.dry, "run": run}
 
     def _begin(self, state: str) -> None:
         self.values |= {"state": state, "motion_id": self.values["motion_id"] + 1}

@@ -23,10 +23,11 @@ import pytest
 from fake_operations import FAULT, ServedOperations, full_status
 
 from controller import unix_socket
-from controller.api import MAX_PROMPT_B
+from controller.bodies import MAX_PROMPT_B
 from controller.events import EventBus
 from controller.paths import default_socket
 from controller.refused import Refused
+from controller.run_options import RunOptions, Seam
 from controller.unix_socket import Claim, SocketError, SocketInUse, identify
 
 
@@ -62,7 +63,7 @@ def raw(path: Path, method: str, route: str, body: bytes | None = None) -> tuple
 def test_index_lists_every_route(daemon: ServedOperations) -> None:
     code, _, answer = raw(daemon.path, "GET", "/")
     routes = {(route["method"], route["path"]) for route in answer["routes"]}
-    posts = {("POST", f"/{name}") for name in ("home", "run", "stop", "estop", "reset", "shutdown", "scene")}
+    posts = {("POST", f"/{name}") for name in ("home", "run", "adjust", "stop", "estop", "reset", "shutdown", "scene")}
     assert code == 200
     assert routes == posts | {("GET", "/"), ("GET", "/status"), ("GET", "/events")}
 
@@ -82,6 +83,9 @@ def test_status_is_the_supervisors_own(daemon: ServedOperations) -> None:
         ("/reset", None, ("reset", None)),
         ("/shutdown", None, ("shutdown", None)),
         ("/scene", b'{"seed": 4294967295}', ("scene", 4294967295)),
+        ("/adjust", b'{"speed": 1}', ("adjust", (1.0, None))),
+        ("/adjust", b'{"seam": "rtc"}', ("adjust", (None, Seam.RTC))),
+        ("/adjust", b'{"speed": 0.05, "seam": "switch"}', ("adjust", (0.05, Seam.SWITCH))),
     ],
 )
 def test_commands_reach_the_supervisor(daemon: ServedOperations, route: str, body: bytes | None, call: Any) -> None:
@@ -89,7 +93,7 @@ def test_commands_reach_the_supervisor(daemon: ServedOperations, route: str, bod
     assert code == 200
     assert answer == {
         "done": route[1:],
-        **{key: daemon.operations.values[key] for key in ("state", "homed", "motion_id")},
+        **{key: daemon.operations.values[key] for key in ("state", "homed", "motion_id", "dry", "run")},
     }
     assert daemon.operations.called == [call or ("run", "lege das Feuerzeug in die Tasse, bitte schön")]
 
@@ -133,7 +137,22 @@ def test_refusal_says_why_and_what_is_allowed(daemon: ServedOperations) -> None:
         ("/run", b'{"prompt": "a\\u001b[2J"}', "prompt", "printable"),
         ("/run", b'{"prompt": "\\ud800"}', "prompt", "printable"),
         ("/run", b'{"prompt": "' + "ö".encode() * 501 + b'"}', "prompt", "1002 bytes in UTF-8, at most 1000"),
-        ("/run", b'{"prompt": "x", "speed": 2}', "speed", "unknown key 'speed'; possible keys: prompt"),
+        ("/run", b'{"prompt": "x", "haste": 1}', "haste", "keys: prompt, seam, speed, dry, execution_horizon"),
+        ("/run", b'{"seam": "blend"}', "prompt", "missing"),
+        ("/run", b'{"prompt": "x", "speed": 2}', "speed", "speed=2 must be a number from 0.05 to 1"),
+        ("/run", b'{"prompt": "x", "speed": 0.049}', "speed", "speed=0.049 must be"),
+        ("/run", b'{"prompt": "x", "speed": NaN}', "speed", "speed=nan must be"),
+        ("/run", b'{"prompt": "x", "speed": true}', "speed", "speed=True must be"),
+        ("/run", b'{"prompt": "x", "speed": null}', "speed", "speed=None must be"),
+        ("/run", b'{"prompt": "x", "speed": 1' + b"0" * 400 + b"}", "speed", "must be a number from 0.05 to 1"),
+        ("/run", b'{"prompt": "x", "seam": "BLEND"}', "seam", "seam='BLEND' must be one of switch, blend, ensemble"),
+        ("/run", b'{"prompt": "x", "seam": 1}', "seam", "seam=1 must be one of"),
+        ("/run", b'{"prompt": "x", "dry": 1}', "dry", "dry=1 must be true or false"),
+        ("/run", b'{"prompt": "x", "execution_horizon": 128}', "execution_horizon", "a whole number from 0 to 127"),
+        ("/run", b'{"prompt": "x", "execution_horizon": 5.0}', "execution_horizon", "execution_horizon=5.0 must be"),
+        ("/adjust", b"", "", "nothing to adjust; give speed, seam or both"),
+        ("/adjust", b'{"dry": false}', "dry", "possible keys: speed, seam"),
+        ("/adjust", b'{"speed": 0}', "speed", "speed=0 must be a number from 0.05 to 1"),
         ("/home", b'{"fast": true}', "fast", "possible keys: none"),
         ("/scene", b'{"seed": true}', "seed", "seed=True must be a whole number"),
         ("/scene", b'{"seed": 1.0}', "seed", "seed=1.0 must be a whole number"),
@@ -154,6 +173,25 @@ def test_longest_prompt_is_taken(daemon: ServedOperations) -> None:
     prompt = "ö" * (MAX_PROMPT_B // 2)
     assert raw(daemon.path, "POST", "/run", json.dumps({"prompt": prompt}).encode())[0] == 200
     assert daemon.operations.called == [("run", prompt)]
+
+
+def test_what_a_run_does_not_say_is_as_usual(daemon: ServedOperations) -> None:
+    usual = daemon.operations.usual_options()
+    assert raw(daemon.path, "POST", "/run", b'{"prompt": "x"}')[0] == 200
+    assert daemon.operations.options == usual
+    body = {"prompt": "x", "seam": "rtc", "speed": 0.3, "dry": True, "execution_horizon": 127}
+    code, _, answer = raw(daemon.path, "POST", "/run", json.dumps(body).encode())
+    assert (code, answer["dry"], answer["run"]["seam"], answer["run"]["seam_asked"]) == (200, True, "blend", "rtc")
+    assert daemon.operations.options == RunOptions(Seam.RTC, 0.3, dry=True, execution_horizon=127)
+    assert raw(daemon.path, "POST", "/run", b'{"prompt": "x", "dry": false, "execution_horizon": 0}')[0] == 200
+    assert daemon.operations.options == RunOptions(usual.seam)
+
+
+def test_the_list_of_routes_says_what_may_be_left_out(daemon: ServedOperations) -> None:
+    body = {route["path"]: route["body"] for route in raw(daemon.path, "GET", "/")[2]["routes"]}
+    assert body["/run"]["prompt"] == "printable text of 1 to 1000 bytes"
+    assert body["/run"]["speed"] == body["/adjust"]["speed"] == "a number from 0.05 to 1; may be left out"
+    assert body["/stop"] is body["/home"] is None
 
 
 def test_unknown_paths_methods_and_floods_answer_in_json(daemon: ServedOperations) -> None:

@@ -14,8 +14,8 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 LONGEST = 400
 
 PURE = (
-    "answers", "faults", "follower", "hermite", "layout", "moves", "planner", "playback", "refused", "run_options",
-    "settings", "shaper", "states", "timeline",
+    "answers", "bodies", "faults", "follower", "hermite", "layout", "moves", "planner", "playback", "refused",
+    "run_options", "settings", "shaper", "states", "timeline",
 )  # fmt: skip
 IMPURE = {"os", "socket", "time", "multiprocessing", "threading", "asyncio", "subprocess", "select"}
 

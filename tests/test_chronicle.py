@@ -5,6 +5,8 @@ from synthetic import sim_config
 
 from controller import layout
 from controller.faults import FAULTS, FaultCode
+from controller.run_options import RunOptions
+from controller.runs import Run
 from controller.supervisor import Supervisor
 
 
@@ -24,8 +26,9 @@ def told(supervisor, ring):
 
 
 def test_a_latched_fault_is_told_with_what_it_put_an_end_to(supervisor):
-    supervisor.prompt = "put the lighter into the cup"
-    supervisor.orders.begin_motion()
+    options = RunOptions()
+    motion_id = supervisor.orders.begin_motion()
+    supervisor.runs.playing = Run(motion_id, "put the lighter into the cup", options, options, "")
     supervisor.trip(FaultCode.TRACKING, "left_joint_1 is 0.41 from its command")
     (record,) = told(supervisor, "fault")
     assert FaultCode(int(record["code"])) is FaultCode.TRACKING

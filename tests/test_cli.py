@@ -19,7 +19,8 @@ from fake_operations import ServedOperations, full_status, nulled
 
 from controller.cli import Exit, main
 from controller.refused import Refused
-from controller.summary import duration, joint_label, number, summary
+from controller.run_options import RunOptions, Seam
+from controller.summary import DRY_RUN, duration, joint_label, number, played, summary
 
 
 @pytest.fixture
@@ -83,6 +84,34 @@ def test_run_returns_once_running(daemon: ServedOperations) -> None:
     assert daemon.operations.values["state"] == "running"
 
 
+def test_run_passes_on_how_it_is_to_be_played(daemon: ServedOperations, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--seam", "switch", "--speed", "0.3", "--dry", "--execution-horizon", "10"]
+    assert pi0ctl(daemon, "run", "--prompt", "x", *options) == Exit.DONE
+    assert daemon.operations.options == RunOptions(Seam.SWITCH, 0.3, dry=True, execution_horizon=10)
+    out = capsys.readouterr().out
+    assert out == "run: DRY RUN: nothing is commanded, seam switch  speed 0.30\nrun: pi0ctl stop ends it\n"
+
+
+def test_run_leaves_unsaid_what_was_not_said(daemon: ServedOperations) -> None:
+    assert pi0ctl(daemon, "run", "--prompt", "x") == Exit.DONE
+    assert daemon.operations.options == daemon.operations.usual_options()
+
+
+def test_less_than_was_asked_for_is_said(daemon: ServedOperations, capsys: pytest.CaptureFixture[str]) -> None:
+    less = "seam blend INSTEAD OF rtc: the policy server does not offer rtc  speed 1.00\n"
+    assert pi0ctl(daemon, "run", "--prompt", "x", "--seam", "rtc") == Exit.DONE
+    assert capsys.readouterr().out.startswith(f"run: running, {less}")
+    assert pi0ctl(daemon, "adjust", "--seam", "rtc") == Exit.DONE
+    assert capsys.readouterr().out == f"adjust: {less}"
+
+
+def test_adjust(daemon: ServedOperations, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pi0ctl(daemon, "adjust", "--speed", "0.5") == Exit.DONE
+    assert pi0ctl(daemon, "adjust", "--seam", "ensemble") == Exit.DONE
+    assert daemon.operations.called == [("adjust", (0.5, None)), ("adjust", (None, Seam.ENSEMBLE))]
+    assert capsys.readouterr().out.splitlines()[-1] == "adjust: seam ensemble  speed 0.50"
+
+
 def test_run_for_a_time_stops_at_its_end(daemon: ServedOperations) -> None:
     assert pi0ctl(daemon, "run", "--prompt", "x", "--for", "0.1") == Exit.DONE
     assert [name for name, _ in daemon.operations.called] == ["run", "stop"]
@@ -123,6 +152,9 @@ def test_refusal_is_printed_with_what_is_allowed(daemon: ServedOperations, capsy
         ["run", "--prompt", "x", "--for", "nan"],
         ["--timeout", "inf", "status"],
         ["scene", "--seed", "x"],
+        ["run", "--prompt", "x", "--seam", "smooth"],
+        ["run", "--prompt", "x", "--speed", "fast"],
+        ["adjust", "--dry"],
     ],
 )
 def test_wrong_usage(daemon: ServedOperations, arguments: list[str]) -> None:
@@ -136,6 +168,11 @@ def test_what_the_daemon_finds_wrong_is_usage_too(daemon: ServedOperations, caps
     assert pi0ctl(daemon, "run", "--prompt", "x" * 1001) == Exit.USAGE
     assert "at most 1000" in capsys.readouterr().err
     assert pi0ctl(daemon, "scene", "--seed", "-1") == Exit.USAGE
+    assert pi0ctl(daemon, "adjust") == Exit.USAGE
+    for speed in ("nan", "0", "1.01"):
+        assert pi0ctl(daemon, "run", "--prompt", "x", "--speed", speed) == Exit.USAGE
+        assert "must be a number from 0.05 to 1" in capsys.readouterr().err
+    assert daemon.operations.called == []
 
 
 def test_watch_needs_a_terminal(daemon: ServedOperations) -> None:
@@ -270,6 +307,20 @@ def test_progress_is_shown_on_a_terminal_only(daemon: ServedOperations) -> None:
     os.close(reading)
 
 
+def test_progress_of_a_dry_run_says_so(daemon: ServedOperations) -> None:
+    reading, writing = os.openpty()
+    command = [sys.executable, "-m", "controller.cli", "--socket", str(daemon.path), "run", "--prompt", "x", "--dry"]
+    process = subprocess.Popen([*command, "--for", "60"], stdout=subprocess.PIPE, stderr=writing, text=True)
+    shown = b""
+    while f"{DRY_RUN}   running".encode() not in shown:
+        assert select.select([reading], [], [], 20)[0]
+        shown += os.read(reading, 65536)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    os.close(writing)
+    os.close(reading)
+
+
 def test_status_as_json_is_the_daemons_own(daemon: ServedOperations, capsys: pytest.CaptureFixture[str]) -> None:
     daemon.operations.values = full_status()
     assert pi0ctl(daemon, "status", "--json") == Exit.DONE
@@ -289,6 +340,9 @@ def test_status_for_people(daemon: ServedOperations, capsys: pytest.CaptureFixtu
     assert "cam_left_wrist   ok  30.0  30      21        2" in lines
     assert "policy    connected  pi0 0.1  scripted  ws://127.0.0.1:8000" in lines
     assert "motor        200   31   88  912       3" in lines
+    assert "seam      blend  speed 0.50  delay 112/41 ms (expected/last)" in lines
+    assert ">2 blend          41       3.1     12.4         8.1     9.0" in lines
+    assert " 4 rtc             0         -        -           -       -" in lines
     assert max(len(line) for line in lines) <= 100
 
 
@@ -309,6 +363,17 @@ def test_dead_and_slow_are_visible() -> None:
     assert "motor            4242   DEAD" in text
     assert "cam_low          slow" in text
     assert "NOT CONNECTED  ws://127.0.0.1:8000  (connection refused)" in text
+
+
+def test_a_dry_run_is_said_before_anything_else() -> None:
+    assert f"state     RUNNING  {DRY_RUN}  homed" in summary(full_status() | {"dry": True})
+
+
+def test_a_speed_on_its_way_is_told() -> None:
+    status = full_status()
+    status["control"]["speed"] = 0.42
+    assert played(status) == "blend  speed 0.50 (now 0.42)"
+    assert played(status | {"run": None}) == "blend"
 
 
 def test_words() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from controller.config import load, parse, shipped
+from controller.demo.__main__ import main
 from controller.demo.options import POLICIES, TOY, Options, controller_toml, server_command, toy_command
 from controller.demo.processes import Program, ProgramError
 from controller.demo.progress import Progress, live_line
@@ -42,6 +43,29 @@ def test_a_toy_is_made_and_served_from_the_same_directory():
     served = " ".join(server_command(options, Path("/some/toy")))
     assert "serve --config /some/toy/toy.toml --checkpoint /some/toy/checkpoint --no-rtc --port 0" in served
     assert "--policy" not in served
+
+
+def test_a_toy_offers_real_time_chunking_where_the_demo_wants_it():
+    assert "--no-rtc" in server_command(Options(policy=TOY, seam="blend"), Path("/some/toy"))
+    assert "--no-rtc" not in server_command(Options(policy=TOY, seam="rtc"), Path("/some/toy"))
+
+
+def test_a_run_is_asked_for_only_what_the_demo_was_asked_for():
+    assert Options().run_options == {}
+    assert Options(seam="rtc", speed=0.5).run_options == {"seam": "rtc", "speed": 0.5}
+    assert Options(execution_horizon=0).run_options == {"execution_horizon": 0}
+
+
+WRONG = [("--seam", "smooth"), ("--speed", "2"), ("--speed", "nan"), ("--execution-horizon", "128")]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_usage_starts_nothing(wrong, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*wrong, "--runs-dir", str(tmp_path / "runs")])
+    assert ended.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_each_policy_has_its_own_measure_of_success():

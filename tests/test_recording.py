@@ -12,6 +12,7 @@ from synthetic import T0_NS, handed, joints, sim_config, ticks, write_recording
 from controller import layout
 from controller.recorder import AFTER_NS, BEFORE_NS, Recorder, run
 from controller.recording import META, VIDEO, Recording, RecordingError
+from controller.run_options import Seam
 from controller.states import State
 
 IDLE, HOMING, RUNNING, FAULT = (state.code for state in (State.IDLE, State.HOMING, State.RUNNING, State.FAULT))
@@ -142,6 +143,20 @@ def test_every_ring_prompt_and_event_is_there_also_from_just_before(daemon):
     assert made.handed["inference_ms"].tolist() == [25.5]
     assert made.chunks["n_steps"].tolist() == [2]
     assert made.fault is None
+
+
+def test_a_run_is_recorded_with_how_it_is_played_and_a_home_without(daemon):
+    child = daemon.child()
+    recorder = Recorder(child)
+    recorder.step(0, HOMING, 1)
+    daemon.write("link_order", motion_id=2, prompt="x", execution_horizon=12)
+    daemon.write("permit", state=RUNNING, motion_id=2, seam=Seam.ENSEMBLE, speed=0.3, dry=1)
+    child.read_permit()
+    recorder.step(50 * MS, RUNNING, 2)
+    recorder.end(100 * MS)
+    home, run_ = recordings(daemon)
+    assert home.meta["options"] is None
+    assert run_.meta["options"] == {"seam": "ensemble", "speed": 0.3, "dry": True, "execution_horizon": 12}
 
 
 def test_overwritten_rows_are_counted_for_the_recording_they_are_missing_from(daemon):

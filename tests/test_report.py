@@ -167,6 +167,9 @@ def full_report(directory, reason="", refused=0):
         "episodes": 1, "episodes_succeeded": 0 if reason else 1,
         "episode_results": [{"seed": 0, "reason": reason}],
         "recording": {"dropped": 3},
+        "run_options": {
+            "asked": {"seam": "rtc"}, "played": {"seam": "blend", "speed": 0.5, "dry": False, "execution_horizon": 9},
+        },
         "host": {
             "cpu": "a cpu", "cores": 2, "busy_percent": 50.0, "steal_percent": 1.0, "realtime": {"motor": "fifo 30"},
         },
@@ -194,6 +197,7 @@ def test_the_text_has_the_numbers_and_the_definition(tmp_path):
     assert "0 violations" in text
     assert "3 rows dropped" in text
     assert "motor: fifo 30" in text
+    assert "seam blend INSTEAD OF rtc, speed 0.5, execution horizon 9 steps" in text
 
 
 def test_what_a_motion_is_worth_is_said(tmp_path):

@@ -84,6 +84,31 @@ def test_run_needs_home_first():
     assert refused.value.allowed == ["home"]
 
 
+@pytest.mark.parametrize("homed", [False, True])
+def test_a_dry_run_needs_no_home_and_leaves_it_as_it_was(homed):
+    machine, _ = machine_in(State.IDLE, homed)
+    machine.fire(Trigger.RUN, Facts(at_rest=True, dry=True))
+    assert machine.state is State.RUNNING
+    machine.fire(Trigger.STOP)
+    assert machine.homed is homed
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (Facts(at_rest=False, dry=True), "the arms are still braking"),
+        (Facts(True, robot_missing="not ready: motor", dry=True), "not ready: motor"),
+        (Facts(True, run_missing="no policy server", dry=True), "no policy server"),
+    ],
+)
+def test_a_dry_run_needs_everything_else(facts, reason):
+    machine, changes = machine_in(State.IDLE)
+    with pytest.raises(Refused) as refused:
+        machine.fire(Trigger.RUN, facts)
+    assert refused.value.reason == reason
+    assert changes == []
+
+
 @pytest.mark.parametrize("state", State)
 def test_a_trip_or_a_stop_asks_for_nothing(state):
     """Motion can always be ended, whatever is missing."""

@@ -21,7 +21,9 @@ import pytest
 from fake_operations import FAULT, ServedOperations, full_status, nulled
 from rich.console import Console
 
+from controller.run_options import SPEED, RunOptions, Seam
 from controller.screen import screen
+from controller.watch import adjustment
 
 EVENTS = [
     {"t_ns": n, "time": f"2026-03-04T05:06:{n:02d}.000+00:00", "kind": "state", "text": f"event {n} " + "x" * 200}
@@ -106,6 +108,69 @@ def test_old_numbers_are_not_shown_as_new() -> None:
     assert "4242" not in text
 
 
+def run_with(**changes: Any) -> dict[str, Any]:
+    status = full_status()
+    return status | {"run": status["run"] | changes}
+
+
+def test_every_screen_says_how_the_run_is_played() -> None:
+    line = "seam     blend  speed 0.50  gap 3.1/12.4 mrad  acc 8.1:9.0  delay 112/41 ms"
+    for width, height in SIZES[:-1]:
+        assert line in [row.rstrip() for row in drawn(full_status(), width, height)]
+
+
+def test_the_ways_from_chunk_to_chunk_are_compared_where_there_is_room() -> None:
+    for width, height in ((80, 40), (120, 40), (200, 60)):
+        text = "\n".join(drawn(full_status(), width, height))
+        assert re.search(r"^ 1 switch +41 +3\.1 +12\.4 +8\.1 +9\.0 *$", text, re.MULTILINE)
+        assert re.search(r"^>2 blend +41 ", text, re.MULTILINE), "the one in effect is marked"
+        assert re.search(r"^ 4 rtc +0 +- +- +- +- *$", text, re.MULTILINE)
+    assert "2 blend" not in "\n".join(drawn(full_status(), 80, 24))
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_a_dry_run_and_less_than_was_asked_for_are_on_every_screen(width: int, height: int) -> None:
+    less = run_with(seam_asked="rtc", seam_reason="the policy server does not offer rtc") | {"dry": True}
+    lines = drawn(less, width, height)
+    assert lines[0].startswith(" RUNNING    DRY RUN: nothing is command")
+    assert (width < 80) or any(line.startswith("seam     blend INSTEAD OF rtc: the policy server") for line in lines)
+    assert "DRY RUN" not in "\n".join(drawn(full_status(), width, height))
+
+
+@pytest.mark.parametrize(
+    ("key", "speed", "change"),
+    [
+        ("1", 0.5, {"seam": "switch"}),
+        ("2", 0.5, {"seam": "blend"}),
+        ("3", 0.5, {"seam": "ensemble"}),
+        ("4", 0.5, {"seam": "rtc"}),
+        ("+", 0.5, {"speed": 0.6}),
+        ("-", 0.5, {"speed": 0.4}),
+        ("+", 0.33, {"speed": 0.4}),
+        ("-", 0.33, {"speed": 0.3}),
+        ("+", 1.0, {"speed": 1.0}),
+        ("-", 0.05, {"speed": 0.05}),
+        ("5", 0.5, {}),
+        ("x", 0.5, {}),
+    ],
+)
+def test_what_a_key_changes(key: str, speed: float, change: dict[str, Any]) -> None:
+    assert adjustment(key, run_with(speed=speed)) == change
+
+
+def test_without_a_run_there_is_no_speed_to_change() -> None:
+    for status in (None, {}, full_status() | {"run": None}):
+        assert adjustment("+", status) == {}
+
+
+def test_keys_lead_through_every_speed_to_either_end() -> None:
+    for key, start, end in (("+", SPEED[0], SPEED[1]), ("-", SPEED[1], SPEED[0])):
+        seen = [start]
+        while seen[-1] != end:
+            seen.append(adjustment(key, run_with(speed=seen[-1]))["speed"])
+        assert len(seen) == len(set(seen)) == 11
+
+
 class Terminal:
     """`pi0ctl watch` in a pseudo-terminal."""
 
@@ -169,6 +234,28 @@ def test_keys_in_a_terminal(socket_path: Path) -> None:
         finally:
             terminal.close()
     assert [name for name, _ in daemon.operations.called] == ["stop", "stop", "estop"]
+
+
+def test_keys_choose_seam_and_speed(socket_path: Path) -> None:
+    with ServedOperations(socket_path) as daemon:
+        daemon.operations.values |= full_status()
+        daemon.operations.options = RunOptions(speed=0.5)
+        terminal = Terminal(socket_path)
+        try:
+            terminal.wait_for(" RUNNING ")
+            for key, words in (("3", "adjust: done, seam ensemble"), ("-", "speed 0.4"), ("-", "speed 0.3")):
+                terminal.press(key)
+                terminal.wait_for(words)
+            daemon.operations.values |= {"state": "idle", "run": None}
+            terminal.wait_for(" IDLE ")
+            terminal.press("+")
+            terminal.wait_for("adjust: no run, no speed")
+            terminal.press("q")
+            assert terminal.end() == 0
+        finally:
+            terminal.close()
+    changes = [change for _, change in daemon.operations.called]
+    assert changes == [(None, Seam.ENSEMBLE), (0.4, None), (0.3, None)]
 
 
 def test_keys_work_while_the_daemon_hangs(socket_path: Path) -> None:

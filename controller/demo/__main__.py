@@ -28,6 +28,7 @@ from controller.demo.report import as_text, safety, timing, verdict
 from controller.demo.session import DemoError, Outcome, play
 from controller.plot import draw
 from controller.recording import META, VIDEO, Recording, RecordingError
+from controller.run_options import LONGEST_HORIZON, SPEED, Seam
 from controller.summary import look_up
 
 
@@ -78,6 +79,7 @@ def _report(
         "latency_ms": options.latency_ms,
         "latency_jitter_ms": options.latency_jitter_ms,
         "seed": options.seed,
+        "run_options": {"asked": options.run_options, "played": _played(recordings)},
         "duration_s": round(sum(episode.duration_s for episode in episodes), 3),
         "wall_s": round(wall_s, 3),
         **timing([recording for recording in recordings if recording.is_run]),
@@ -95,6 +97,12 @@ def _report(
             },
         },
     }
+
+
+def _played(recordings: Sequence[Recording]) -> dict[str, Any] | None:
+    """How the last run was played at its start, as its recording says."""
+    runs = [recording for recording in recordings if recording.is_run]
+    return runs[-1].meta["options"] if runs else None
 
 
 def _write(report: dict[str, Any], recordings: Sequence[Recording], directory: Path) -> None:
@@ -151,6 +159,9 @@ def _options(argv: Sequence[str] | None) -> Options:
     add("--latency-jitter-ms", type=float, default=usual.latency_jitter_ms, help="varied by up to this")
     add("--seed", type=int, default=usual.seed, help="scene of the first episode; the next takes the next")
     add("--episodes", type=_count, default=usual.episodes)
+    add("--seam", choices=[seam.word for seam in Seam], help="from one action chunk to the next")
+    add("--speed", type=_speed, help=f"{SPEED[0]:g} to {SPEED[1]:g} of the speed that was taught")
+    add("--execution-horizon", type=_horizon, help="steps of a chunk to be past before the next request leaves")
     add("--headless", action="store_true", help="no live line, as in a CI job")
     add("--runs-dir", type=Path, default=usual.runs_dir, help="gets a new directory for this demo")
     return Options(**vars(parser.parse_args(argv)))
@@ -159,6 +170,18 @@ def _options(argv: Sequence[str] | None) -> Options:
 def _count(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    if not SPEED[0] <= float(text) <= SPEED[1]:
+        raise argparse.ArgumentTypeError(f"{text} must be {SPEED[0]:g} to {SPEED[1]:g}")
+    return float(text)
+
+
+def _horizon(text: str) -> int:
+    if not 0 <= int(text) <= LONGEST_HORIZON:
+        raise argparse.ArgumentTypeError(f"{text} must be 0 to {LONGEST_HORIZON}")
     return int(text)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.config import shipped
+from controller.run_options import Seam
 
 TOY = "pi0-toy"
 POLICIES = ("scripted", TOY)
@@ -19,7 +20,10 @@ TOY_NOTE = "toy policy: random parameters, its motion means nothing"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The choices of one demo. Episode i plays in the scene of seed + i; a toy's parameters are those of seed."""
+    """The choices of one demo. Episode i plays in the scene of seed + i; a toy's parameters are those of seed.
+
+    seam, speed, execution_horizon: as `pi0ctl run` takes them; None: as the daemon does it without being asked.
+    """
 
     prompt: str = "put the lighter into the cup"
     policy: str = "scripted"
@@ -29,10 +33,19 @@ class Options:
     episodes: int = 1
     headless: bool = False
     runs_dir: Path = Path("runs")
+    seam: str | None = None
+    speed: float | None = None
+    execution_horizon: int | None = None
 
     @property
     def is_toy(self) -> bool:
         return self.policy == TOY
+
+    @property
+    def run_options(self) -> dict[str, Any]:
+        """What the daemon is asked for with each run, apart from the prompt."""
+        asked = {"seam": self.seam, "speed": self.speed, "execution_horizon": self.execution_horizon}
+        return {key: value for key, value in asked.items() if value is not None}
 
 
 def toy_command(options: Options, directory: Path) -> list[str]:
@@ -44,8 +57,9 @@ def server_command(options: Options, toy: Path) -> list[str]:
     """The policy server on a free port of this machine. toy: directory of the toy checkpoint, if one is served."""
     what = ["--policy", options.policy]
     if options.is_toy:
-        # the controller does not ask for real-time chunking, which takes as long again to compile
-        what = ["--config", str(toy / "toy.toml"), "--checkpoint", str(toy / "checkpoint"), "--no-rtc"]
+        what = ["--config", str(toy / "toy.toml"), "--checkpoint", str(toy / "checkpoint")]
+        if options.seam != Seam.RTC.word:  # real-time chunking takes as long again to compile
+            what.append("--no-rtc")
     return [
         *(sys.executable, "-u", "-m", "policy_server", "serve", *what, "--port", "0"),
         *("--latency-ms", str(options.latency_ms), "--latency-jitter-ms", str(options.latency_jitter_ms)),

@@ -104,6 +104,7 @@ def as_text(report: Report) -> str:
     processes = host["realtime"]
     rows = (
         ("task", f"{_task(report)}: {report['episodes_succeeded']} of {report['episodes']} episodes"),
+        ("played", _played(report["run_options"])),
         (
             "ticks",
             f"{report['ticks']} in {report['duration_s']:.1f} s, {report['missed_deadlines']} missed, "
@@ -132,6 +133,17 @@ def as_text(report: Report) -> str:
 def _task(report: Report) -> str:
     """What was to be done; never the prompt where nobody tried."""
     return f"none ({report['note']}); followed to the end" if report["note"] else f'"{report["prompt"]}"'
+
+
+def _played(options: dict[str, Any]) -> str:
+    """How the runs were played, and what was asked for where that was not to be had."""
+    played, asked = options["played"], options["asked"].get("seam")
+    if played is None:
+        return "-"
+    less = "" if asked in (None, played["seam"]) else f" INSTEAD OF {asked}"
+    return (
+        f"seam {played['seam']}{less}, speed {played['speed']:g}, execution horizon {played['execution_horizon']} steps"
+    )
 
 
 def _worst(violations: Sequence[dict[str, Any]]) -> str:

@@ -28,6 +28,8 @@ START_TIMEOUT_S = 60.0
 
 HOME_TIMEOUT_S = 30.0
 EPISODE_TIMEOUT_S = 60.0
+"""At full speed."""
+
 POLL_S = 0.1
 RECORDED_S = 5.0
 """The recorder goes on for half a second after a motion."""
@@ -180,9 +182,9 @@ def _episode(operator: _Operator, options: Options, index: int) -> Episode:
         return _ended(seed, 0.0, status, f"home was not reached within {HOME_TIMEOUT_S:g} s")
     operator.command("scene", seed=seed)  # with the arms out of its way
     operator.wait_until_allowed("run")
-    operator.command("run", prompt=options.prompt)
-    task = task_of(options)
-    duration_s, status = operator.watch(label, EPISODE_TIMEOUT_S, lambda s: task.done(time.monotonic(), s))
+    operator.command("run", prompt=options.prompt, **options.run_options)
+    task, timeout_s = task_of(options), EPISODE_TIMEOUT_S / (options.speed or 1.0)
+    duration_s, status = operator.watch(label, timeout_s, lambda s: task.done(time.monotonic(), s))
     if status["state"] == "running":
         operator.command("stop")
     status = operator.watch(label, RECORDED_S, _recorded)[1]

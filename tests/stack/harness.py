@@ -143,9 +143,9 @@ class Daemon:
         self.client.command("home", 10.0)
         self.until("homed", lambda status: status["homed"] and status["state"] == "idle")
 
-    def run(self, prompt: str = "test") -> None:
+    def run(self, prompt: str = "test", **options: Any) -> None:
         self.until("run allowed", lambda status: "run" in status["allowed"])
-        self.client.command("run", 60.0, prompt=prompt)
+        self.client.command("run", 60.0, prompt=prompt, **options)
 
     def moving(self, tap: Tap) -> None:
         """Wait until the arms follow the policy at speed."""
