@@ -5,6 +5,7 @@ README of `shm` has the protocol; `layout` has the records. Only the supervisor 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,9 @@ CELL = 4
 """Slots of a ring that is read for its newest value."""
 
 FRAME_SLOTS = 4
-HISTORY = 1024
-"""Readings kept: five seconds at 200 Hz, longer than a camera's delay or a starved recorder's sleep."""
+HISTORY_S = 6.0
+"""What every ring that the recorder drains holds: the five seconds before a fault that its dump goes back to, and one
+in which the recorder may be late or be started again."""
 
 
 def status_ring(process: str) -> str:
@@ -32,19 +34,27 @@ def camera_process(camera: str) -> str:
     return f"camera {camera}"
 
 
+def history(rate_hz: float) -> int:
+    """Slots of a ring that is written at this rate and holds HISTORY_S; the oldest may be about to be overwritten."""
+    return max(CELL, math.ceil(HISTORY_S * rate_hz) + 1)
+
+
 def specs(config: Config) -> list[RingSpec]:
     """Every ring of a daemon with this configuration."""
+    control_hz = config.control.rate_hz
+    chunk_hz = max(camera.rate_hz for camera in config.cameras.values())  # each needs a fresh frame of a camera
     rings: list[tuple[str, Any, int]] = [
         ("permit", layout.PERMIT, CELL),
         ("link_order", layout.LINK_ORDER, CELL),
-        ("chunk", layout.CHUNK, CELL),
+        ("chunk", layout.CHUNK, history(chunk_hz)),
         ("segment", layout.SEGMENT, CELL),
         ("plan", layout.PLAN, CELL),
-        ("joints", layout.JOINTS, HISTORY),
-        ("handed", layout.HANDED, 64),
-        ("tick", layout.TICK, HISTORY),
+        ("joints", layout.JOINTS, history(config.robot.rate_hz)),
+        ("handed", layout.HANDED, history(chunk_hz)),
+        ("tick", layout.TICK, history(control_hz + chunk_hz)),  # a chunk wakes it too
         ("world", layout.WORLD, 8),
         ("event", layout.EVENT, 64),
+        ("fault", layout.FAULT, 16),
         (status_ring("control"), layout.CONTROL_STATUS, CELL),
         (status_ring("motor"), layout.MOTOR_STATUS, CELL),
         (status_ring("link"), layout.LINK_STATUS, CELL),

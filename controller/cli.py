@@ -13,11 +13,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from controller import cli_faults
 from controller.client import Client, DaemonUnreachable, RequestError, Status
+from controller.exits import Exit
 from controller.paths import default_socket
 from controller.refused import Refused
 from controller.run_options import LONGEST_HORIZON, SPEED, Seam
@@ -25,18 +26,6 @@ from controller.summary import DRY_RUN, fault_lines, look_up, number, played, su
 
 POLL_S = 0.1
 STOP_TIMEOUT_S = 10.0
-
-
-class Exit(IntEnum):
-    """What the shell sees."""
-
-    DONE = 0
-    REFUSED = 1
-    USAGE = 2
-    UNREACHABLE = 3
-    FAULT = 4
-    TIMEOUT = 5
-    INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -271,6 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     events = add("events", _events, 5, "print what happens as it happens")
     events.add_argument("--json", action="store_true", help="one JSON object per line")
     events.add_argument("--replay", action="store_true", help="first the events that the daemon has kept")
+    cli_faults.add_to(add)
     add("watch", _watch, 5, "live screen; keys: space or s stop, e emergency stop, 1-4 seam, + - speed, q quit")
     return parser
 

@@ -216,10 +216,13 @@ class Guard(_Section):
 
 class Recorder(_Section):
     enabled: bool = True
+    """False: motions are not recorded; the seconds before a fault are kept all the same."""
     directory: str = "runs/recordings"
     """A relative path starts at the daemon's working directory."""
     video_rate_hz: Annotated[float, Field(ge=0, le=60)] = 10.0
     """0: no video."""
+    kept_faults: Annotated[int, Field(ge=1)] = 100
+    """Dumps of faults kept in its folder `faults`; older ones are removed."""
 
 
 class Daemon(_Section):

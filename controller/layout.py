@@ -14,7 +14,7 @@ from controller.robots.base import N_JOINTS
 
 VERSION = 2
 MAX_STEPS = 128
-"""Longest action chunk that fits the chunk cell (pi0 uses 50)."""
+"""Longest action chunk that fits a CHUNK (pi0 uses 50)."""
 
 MAX_ENVIRONMENT = 32
 """Longest environment_state vector a robot may publish (the simulated kit uses 14)."""
@@ -160,7 +160,7 @@ TRACE = [
     ("inference_ms", "f8"),  # durations told by the server; instants never cross machines
 ]
 
-CHUNK = np.dtype(  # policy link -> control
+CHUNK = np.dtype(  # policy link -> control, recorder
     [
         *TRACE,
         ("motion_id", "u8"),
@@ -274,6 +274,19 @@ WORLD = np.dtype(  # robot -> cameras, link: what a simulated robot knows beyond
 
 EVENT = np.dtype(  # supervisor -> recorder
     [("t_ns", "i8"), ("kind", "S32"), ("text", "S400")],
+    align=True,
+)
+
+FAULT = np.dtype(  # supervisor -> recorder: every fault that was latched
+    [
+        ("t_ns", "i8"),
+        ("time", "S32"),  # wall time, ISO 8601, UTC, as the daemon's status tells it
+        ("code", "u2"),  # faults.FaultCode
+        ("state_before", "S16"),
+        ("motion_id", "u8"),
+        ("prompt", "S1024"),  # utf-8; empty if no run was under way
+        ("message", "S400"),
+    ],
     align=True,
 )
 

@@ -37,6 +37,5 @@ def table(config: Config) -> list[Process]:
         Process(camera_process(name), "controller.camera", FaultCode.CAMERA_LOST, False, beat_s=2.0, nice=5)
         for name in config.cameras
     ]
-    if config.recorder.enabled:
-        rows.append(Process("recorder", "controller.recorder", None, False, beat_s=10.0, nice=10))
+    rows.append(Process("recorder", "controller.recorder", None, False, beat_s=10.0, nice=10))
     return rows

@@ -1,29 +1,30 @@
-"""The recorder process: writes every motion to a directory of its own. `recording` has the files.
+"""The recorder process: writes every motion, and the seconds before every fault, to a directory of its own.
 
-Ordinary scheduling, niced. It only reads rings, so nobody ever waits for it; what is overwritten before it
-came by is counted as dropped. All rings are drained all the time, also between motions: the last second
-is kept, because how a motion began is what people look at.
+Ordinary scheduling, niced. It only reads rings, so nobody ever waits for it. All rings are drained all the time, also
+between motions: how a motion began and how a fault came is what people look at. `recording` has the files, `blackbox`
+what is kept of a fault.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from controller.blackbox import BlackBox
 from controller.child import Child
+from controller.feeds import Event, Feeds
 from controller.film import Film
 from controller.recording import VIDEO
-from controller.recording_writer import Motion, RecordingWriter
+from controller.recording_writer import Motion, RecordingWriter, described, stamp, wall_time
 from controller.run_options import RunOptions, Seam
 from controller.states import MOVING, State
 from controller.video import VideoUnavailable
 
 PERIOD_S = 0.05
-"""The rings hold five seconds of motor ticks: ample for a slow disk and for encoding in between."""
+"""The rings hold six seconds: ample for a slow disk and for encoding in between."""
 
 BEFORE_NS = 1_000_000_000
 AFTER_NS = 500_000_000
@@ -32,59 +33,26 @@ AFTER_NS = 500_000_000
 log = logging.getLogger(__name__)
 
 
-class Feed:
-    """One ring, drained in order, with its last second at hand."""
-
-    def __init__(self, child: Child, ring: str, time_field: str) -> None:
-        opened = child.open(ring)
-        self._reader = opened.reader()
-        self._record = opened.blank()
-        self._time_field = time_field
-        self._recent: deque[tuple[int, bytes]] = deque()
-
-    @property
-    def dropped(self) -> int:
-        return self._reader.dropped
-
-    def drain(self) -> bytes:
-        """All unread rows."""
-        rows = []
-        while self._reader.next(self._record):
-            rows.append(self._record.tobytes())
-            self._recent.append((int(self._record[self._time_field]), rows[-1]))
-        while self._recent and self._recent[0][0] < self._recent[-1][0] - BEFORE_NS:
-            self._recent.popleft()
-        return b"".join(rows)
-
-    def since(self, t_ns: int) -> bytes:
-        """The rows already drained that are no older than t_ns."""
-        return b"".join(row for t_row_ns, row in self._recent if t_row_ns >= t_ns)
-
-
 class Recorder:
     """Begins a recording with each motion, ends it a little after, and survives a disk that refuses."""
 
     def __init__(self, child: Child) -> None:
         self._child = child
+        self._enabled = child.config.recorder.enabled
         self._root = Path(child.config.recorder.directory).absolute()
-        self._feeds = {
-            "ticks": Feed(child, "tick", "t_ns"),
-            "joints": Feed(child, "joints", "t_ns"),
-            "handed": Feed(child, "handed", "t_handed_ns"),
-        }
-        events, orders = child.open("event"), child.open("link_order")
-        self._events, self._event = events.reader(), events.blank()
-        self._recent_events: deque[tuple[int, str, str]] = deque(maxlen=16)
+        self._feeds = Feeds(child)
+        self._black_box = BlackBox(child, self._feeds)
+        orders = child.open("link_order")
         self._orders, self._order = orders.reader(), orders.blank()
         self._writer: RecordingWriter | None = None
-        self._film = _film(child)
+        self._film = _film(child) if self._enabled else None
         self._motion_id = 0
         self._t_moving_ns = 0
         self._dropped_before = 0
 
     def step(self, now_ns: int, state: int, motion_id: int) -> None:
-        """Drain everything; record it if there is a motion. state, motion_id: of the permit."""
-        moving = state in MOVING
+        """Drain everything; record it if there is a motion or was a fault. state, motion_id: of the permit."""
+        moving = state in MOVING and self._enabled
         if moving:
             self._t_moving_ns = now_ns
         try:
@@ -97,7 +65,13 @@ class Recorder:
                 self.end(now_ns)
         except OSError as error:
             self._give_up(error)
+        self._black_box.step(now_ns)
         self._tell()
+
+    def close(self, now_ns: int) -> None:
+        """The process ends: so does what is being recorded."""
+        self.end(now_ns)
+        self._black_box.end(now_ns)
 
     def end(self, now_ns: int) -> None:
         """Close the recording, if there is one."""
@@ -106,14 +80,14 @@ class Recorder:
             return
         self._shoot(Film.end)
         try:
-            writer.close(now_ns, self._dropped, self._film.frames if self._film else 0)
+            writer.close(now_ns, {"dropped": self._dropped, "video_frames": self._film.frames if self._film else 0})
         except OSError as error:
             log.warning("the recording of motion %d lacks its totals: %s", self._motion_id, error)
         log.info("recorded %d rows, %d dropped: %s", writer.rows, self._dropped, writer.directory)
 
     @property
     def _dropped(self) -> int:
-        return sum(feed.dropped for feed in self._feeds.values()) - self._dropped_before
+        return self._feeds.dropped - self._dropped_before
 
     def _begin(self, now_ns: int, state: int) -> None:
         running = state == State.RUNNING.code
@@ -123,14 +97,11 @@ class Recorder:
             options = self._options()
         motion = Motion(self._motion_id, "run" if running else "home", prompt, now_ns, options)
         self._dropped_before += self._dropped
-        self._writer = RecordingWriter(self._root, motion, self._child.config)
-        self._child.status["directory"] = str(self._writer.directory).encode()[:240]
-        for name, feed in self._feeds.items():
-            self._writer.append(name, feed.since(now_ns - BEFORE_NS))
-        for event in self._recent_events:
-            if event[0] >= now_ns - BEFORE_NS:
-                self._writer.event(*event)
-        video = self._writer.directory / VIDEO
+        directory = self._root / f"{stamp(wall_time(now_ns))}-{motion.kind}-{motion.motion_id}"
+        self._writer = RecordingWriter(directory, described(motion, self._child.config))
+        self._child.status["directory"] = str(directory).encode()[:240]
+        self._append(*self._feeds.between(now_ns - BEFORE_NS, now_ns))
+        video = directory / VIDEO
         self._shoot(lambda film: film.begin(video, now_ns))
 
     def _options(self) -> RunOptions:
@@ -139,23 +110,18 @@ class Recorder:
         return RunOptions(seam, float(permit["speed"]), bool(permit["dry"]), horizon)
 
     def _write(self, now_ns: int) -> None:
-        batches = {name: feed.drain() for name, feed in self._feeds.items()}
-        events = self._drain_events()
+        rows, events = self._feeds.drain()
+        if self._writer is not None:
+            self._append(rows, events)
+            self._shoot(lambda film: film.step(now_ns))
+
+    def _append(self, rows: dict[str, bytes], events: list[Event]) -> None:
         if self._writer is None:
             return
-        for name, rows in batches.items():
-            self._writer.append(name, rows)
+        for name, batch in rows.items():
+            self._writer.append(name, batch)
         for event in events:
             self._writer.event(*event)
-        self._shoot(lambda film: film.step(now_ns))
-
-    def _drain_events(self) -> list[tuple[int, str, str]]:
-        events = []
-        while self._events.next(self._event):
-            kind, text = (self._event[name].item().decode(errors="replace") for name in ("kind", "text"))
-            events.append((int(self._event["t_ns"]), kind, text))
-        self._recent_events.extend(events)
-        return events
 
     def _shoot(self, act: Callable[[Film], None]) -> None:
         """A video that fails ends alone: the rows of its motion go on."""
@@ -209,4 +175,4 @@ def run(child: Child) -> None:
         if child.should_end:
             break
         time.sleep(period_s)
-    recorder.end(time.monotonic_ns())
+    recorder.close(time.monotonic_ns())

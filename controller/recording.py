@@ -1,14 +1,17 @@
-"""One recorded motion, as a directory: its files and how to read them back, however the recorder ended.
+"""One recorded motion, or the seconds before a fault, as a directory: its files and how to read them back, however the
+recorder ended.
 
     meta.json     what, when, on which machine, with which configuration, a run's options at its start; totals once
-                  it ended in order
+                  it ended in order; of a fault's dump also "fault": code, message, cause, next_step, state_before,
+                  time, t_ns
     ticks.npy     layout.TICK, every control tick
     joints.npy    layout.JOINTS, every motor tick
     handed.npy    layout.HANDED, the first command made from each chunk
+    chunks.npy    layout.CHUNK, every chunk that the link accepted
     events.jsonl  what the supervisor told, one JSON object per line, with wall time
-    video.mp4     the cameras side by side; its time 0 is meta["started_monotonic_ns"]
+    video.mp4     of a motion: the cameras side by side; its time 0 is meta["started_monotonic_ns"]
 
-Rows reach back to a second before the motion, so they may carry another motion's number.
+Rows reach back to a second before the motion, five before a fault, so they may carry another motion's number.
 """
 
 from __future__ import annotations
@@ -23,9 +26,11 @@ from numpy.typing import NDArray
 
 from controller import layout, npylog
 from controller.config import Config
+from controller.dumps import META as META
+from controller.states import State
 
-META, EVENTS, VIDEO = "meta.json", "events.jsonl", "video.mp4"
-ROWS = {"ticks": layout.TICK, "joints": layout.JOINTS, "handed": layout.HANDED}
+EVENTS, VIDEO = "events.jsonl", "video.mp4"
+ROWS = {"ticks": layout.TICK, "joints": layout.JOINTS, "handed": layout.HANDED, "chunks": layout.CHUNK}
 
 Rows = NDArray[np.void]
 
@@ -36,12 +41,13 @@ class RecordingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A motion read into memory; the row types are those of the layout."""
+    """What a directory holds, read into memory; the row types are those of the layout."""
 
     directory: Path
     ticks: Rows
     joints: Rows
     handed: Rows
+    chunks: Rows
     events: list[dict[str, Any]]
     meta: dict[str, Any]
 
@@ -60,7 +66,7 @@ class Recording:
                     f"{directory}: {name}.npy has other columns than layout version {layout.VERSION}; "
                     f"it was written by version {meta.get('layout_version')}"
                 )
-        return cls(directory, rows["ticks"], rows["joints"], rows["handed"], events, meta)
+        return cls(directory, **rows, events=events, meta=meta)
 
     @property
     def motion_id(self) -> int:
@@ -72,6 +78,11 @@ class Recording:
         return bool(self.meta["kind"] == "run")
 
     @property
+    def fault(self) -> dict[str, Any] | None:
+        """The fault that this is the dump of; None for a motion."""
+        return self.meta.get("fault")
+
+    @property
     def config(self) -> Config:
         """The configuration that the daemon ran with."""
         return Config.model_validate_json(json.dumps(self.meta["config"]))
@@ -80,6 +91,21 @@ class Recording:
     def dropped(self) -> int:
         """Rows overwritten before the recorder came to them; 0 when it did not live to tell."""
         return int(self.meta.get("dropped", 0))
+
+
+def ticks_of(run: Recording) -> Rows:
+    """The control process's own ticks of a run: without steps between ticks and without what came before."""
+    rows = run.ticks
+    own: Rows = rows[
+        (rows["motion_id"] == run.motion_id) & (rows["state"] == State.RUNNING.code) & (rows["woken"] == 0)
+    ]
+    return own
+
+
+def chunks_of(run: Recording) -> Rows:
+    """The first commands (HANDED) of the chunks of a run that motion was made from."""
+    own: Rows = run.handed[run.handed["motion_id"] == run.motion_id]
+    return own
 
 
 def _events(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Writes one motion's recording directory; `recording` has its contents. Used by the recorder process."""
+"""Writes one recording directory; `recording` has its contents. Used by the recorder process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from controller.run_options import RunOptions
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """What is recorded: kind is 'home' or 'run'; t_ns is when the recorder saw it begin; options: of a run, then."""
+    """What is recorded: kind is 'home', 'run' or, for a fault's dump, 'fault'; t_ns is when it begins; options: of a
+    run, then."""
 
     motion_id: int
     kind: str
@@ -35,16 +36,18 @@ def wall_time(t_ns: int) -> datetime:
     return datetime.fromtimestamp((time.time_ns() - time.monotonic_ns() + t_ns) * 1e-9, UTC)
 
 
+def stamp(t: datetime) -> str:
+    """A wall time (UTC) as directory names begin with it: their order is that of time."""
+    return f"{t:%Y%m%dT%H%M%S}.{t.microsecond // 1000:03d}Z"
+
+
 class RecordingWriter:
     """The open files of one recording. Every method raises OSError when the disk refuses."""
 
-    def __init__(self, root: Path, motion: Motion, config: Config) -> None:
-        """Create `<root>/<UTC time>-<kind>-<motion_id>/`."""
-        began = wall_time(motion.t_ns)
-        stamp = f"{began:%Y%m%dT%H%M%S}.{began.microsecond // 1000:03d}Z"
-        self.directory = root / f"{stamp}-{motion.kind}-{motion.motion_id}"
+    def __init__(self, directory: Path, meta: dict[str, Any]) -> None:
+        """Create the directory, its parents and its files. meta: as `described` makes it."""
+        self.directory, self._meta = directory, meta
         self.directory.mkdir(parents=True)
-        self._meta = _meta(motion, config, began)
         self._write_meta()
         self._logs = {name: NpyLog(self.directory / f"{name}.npy", dtype) for name, dtype in ROWS.items()}
         self._events = (self.directory / EVENTS).open("x", encoding="utf-8", buffering=1)
@@ -63,16 +66,21 @@ class RecordingWriter:
         event = {"t_ns": t_ns, "time": _iso(wall_time(t_ns)), "kind": kind, "text": text}
         self._events.write(json.dumps(event) + "\n")
 
-    def close(self, t_ns: int, dropped: int, video_frames: int) -> None:
-        """End in order: totals go to meta.json."""
+    def close(self, t_ns: int, totals: dict[str, Any]) -> None:
+        """End in order: totals go to meta.json, that of the rows included."""
         self.abandon()
         self._meta |= {
             "ended_monotonic_ns": t_ns,
             "rows": {name: log.rows for name, log in self._logs.items()},
-            "dropped": dropped,
-            "video_frames": video_frames,
+            **totals,
         }
         self._write_meta()
+
+    def __enter__(self) -> RecordingWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abandon()
 
     def abandon(self) -> None:
         """Close the files as they are."""
@@ -91,13 +99,14 @@ def _iso(t: datetime) -> str:
     return t.isoformat(timespec="milliseconds")
 
 
-def _meta(motion: Motion, config: Config, began: datetime) -> dict[str, Any]:
-    described = asdict(motion)
+def described(motion: Motion, config: Config) -> dict[str, Any]:
+    """What meta.json says from the beginning."""
+    fields = asdict(motion)
     return {
-        "started_monotonic_ns": described.pop("t_ns"),
-        **described,
+        "started_monotonic_ns": fields.pop("t_ns"),
+        **fields,
         "options": motion.options and motion.options.described(),
-        "started": _iso(began),
+        "started": _iso(wall_time(motion.t_ns)),
         "layout_version": layout.VERSION,
         "joint_names": JOINT_NAMES,
         "host": platform.node(),

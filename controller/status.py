@@ -8,11 +8,12 @@ import os
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from controller import layout
+from controller import dumps, layout
 from controller.board import camera_process
 from controller.config import both_arms
 from controller.follower import Mode
@@ -193,6 +194,7 @@ def _recorder(daemon: Supervisor) -> dict[str, Any] | None:
     return {
         "recording": bool(status["recording"]),
         "directory": layout.text(status["directory"]) or None,
+        "faults": str(Path(daemon.config.recorder.directory).absolute() / dumps.FOLDER),
         "rows": int(status["rows"]),
         "dropped": int(status["dropped"]),
         "video_frames": int(status["video_frames"]),

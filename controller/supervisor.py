@@ -13,11 +13,10 @@ import os
 import time
 from typing import Any
 
-import numpy as np
-
 from controller import layout
 from controller.board import OwnedBoard, camera_process, frame_ring
 from controller.children import Children, Running
+from controller.chronicle import Chronicle
 from controller.config import Config
 from controller.events import EventBus, Subscription
 from controller.faults import FAULTS, FaultCode
@@ -66,7 +65,7 @@ class Supervisor:
         self.fault: dict[str, Any] | None = None
         self.orders = Orders(self.owned, config.daemon.lease_s)
         self.runs = Runs(self)
-        self._event_writer = self.owned.rings["event"].writer()
+        self.chronicle = Chronicle(self.owned)
         self._closing = asyncio.Event()
         self._hurry = False
         self._trips = 0
@@ -174,15 +173,16 @@ class Supervisor:
     # ---- faults ------------------------------------------------------------------------------------------
 
     def trip(self, code: FaultCode, text: str) -> None:
-        """Latch a fault and end all motion. On top of a fault, an emergency stop takes its place; others are told."""
+        """Latch a fault and end all motion. On top of one, a first emergency stop takes its place; others are told."""
         row = FAULTS[code]
         message = f"{row.title}: {text}" if text else row.title
         self._trips += 1
         latched = self.machine.state is State.FAULT
-        if latched and code is not FaultCode.ESTOP:
+        if latched and (code is not FaultCode.ESTOP or (self.fault and self.fault["code"] == "estop")):
             self.publish("fault_again", message, code=code.name.lower())
             return
         before = self.fault["state_before"] if latched and self.fault else self.machine.state.value
+        prompt = self.runs.playing.prompt if self.runs.playing else ""
         self.fault = {
             "code": code.name.lower(),
             "message": message,
@@ -194,6 +194,7 @@ class Supervisor:
             self.machine.fire(Trigger.TRIP)
         event = self.publish("fault", message, **self.fault)
         self.fault["time"] = event["time"]
+        self.chronicle.fault(event, self.orders.motion_id, prompt)
         log.error("fault=%s %s; next: %s", code.name.lower(), message, row.next_step)
 
     def _lost(self, running: Running, text: str, code: FaultCode | None) -> None:
@@ -258,9 +259,7 @@ class Supervisor:
     def publish(self, kind: str, text: str, **fields: Any) -> dict[str, Any]:
         """Tell readers of the event stream, and the recorder."""
         event = self.bus.publish(kind, text, **fields)
-        record = np.zeros((), layout.EVENT)
-        record["t_ns"], record["kind"], record["text"] = event["t_ns"], kind.encode(), text.encode()[:400]
-        self._event_writer.write(record)
+        self.chronicle.event(event)
         return event
 
     # ---- the loop ------------------------------------------------------------------------------------------

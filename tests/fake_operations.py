@@ -79,7 +79,8 @@ def full_status() -> dict[str, Any]:
             "round_trip_ms": dict(times), "end_to_end_ms": dict(times), "observation_age_ms": dict(times),
         },
         "recorder": {
-            "recording": True, "directory": "runs/7", "rows": 1000, "dropped": 0, "video_frames": 3600,
+            "recording": True, "directory": "runs/7", "faults": "runs/faults", "rows": 1000, "dropped": 0,
+            "video_frames": 3600,
         },
         "host": {"steal_percent": 0.4, "load": 1.25},
     }  # fmt: skip

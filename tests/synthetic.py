@@ -60,6 +60,35 @@ def handed(count: int = 10) -> np.ndarray:
     return rows
 
 
+def chunks(count: int = 10, n_steps: int = 50) -> np.ndarray:
+    """Chunk i: observed at T0 + 100 i ms, every action the command of `joints` at its instant."""
+    rows = np.zeros(count, layout.CHUNK)
+    rows["chunk_id"], rows["motion_id"], rows["n_steps"] = np.arange(count) + 1, MOTION_ID, n_steps
+    rows["t_observation_ns"] = T0_NS + 100_000_000 * np.arange(count)
+    rows["t_received_ns"], rows["action_rate_hz"] = rows["t_observation_ns"] + 33_000_000, 50.0
+    command = joints(count * 20 + 4 * n_steps)["q_command"]
+    for i in range(count):
+        rows["actions"][i, :n_steps] = command[20 * i : 20 * i + 4 * n_steps : 4]
+    return rows
+
+
+def write_dump(
+    folder: Path, code: str, after_s: float = 1.0, message: str = "as it happens", **rows: np.ndarray
+) -> Path:
+    """A fault's dump as the black box leaves it, so long after T0_NS."""
+    directory = write_recording(folder / f"20260304T0506{round(after_s):02d}.000Z-{code}", **rows)
+    t_ns = T0_NS + round(after_s * 1e9)
+    fault = {
+        "code": code, "message": message, "cause": "a cause", "next_step": "a step", "state_before": "running",
+        "motion_id": MOTION_ID, "time": f"2026-03-04T05:06:{round(after_s):02d}.000+00:00", "t_ns": t_ns,
+    }  # fmt: skip
+    meta = json.loads((directory / META).read_text()) | {"kind": "fault", "fault": fault}
+    (directory / META).write_text(json.dumps(meta))
+    told = [{"t_ns": T0_NS, "kind": "state", "text": "running"}, {"t_ns": t_ns, "kind": "fault", "text": message}]
+    (directory / EVENTS).write_text("".join(json.dumps(event) + "\n" for event in told))
+    return directory
+
+
 def write_recording(directory: Path, **rows: np.ndarray) -> Path:
     """A recording directory as the recorder leaves it; rows: of recording.ROWS, the others are empty."""
     directory.mkdir(parents=True)
@@ -72,6 +101,7 @@ def write_recording(directory: Path, **rows: np.ndarray) -> Path:
         "started_monotonic_ns": T0_NS,
         "motion_id": MOTION_ID,
         "kind": "run",
+        "started": "2026-03-04T05:06:00.000+00:00",
         "prompt": "a test",
         "layout_version": layout.VERSION,
         "dropped": 0,

@@ -1,5 +1,4 @@
 import json
-import os
 import sys
 import threading
 import time
@@ -7,51 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from board_rig import MS, Daemon
 from synthetic import T0_NS, handed, joints, sim_config, ticks, write_recording
 
 from controller import layout
-from controller.board import OwnedBoard, frame_ring
-from controller.child import Child, Spawned
 from controller.recorder import AFTER_NS, BEFORE_NS, Recorder, run
 from controller.recording import META, VIDEO, Recording, RecordingError
 from controller.run_options import Seam
 from controller.states import State
 
-MS = 1_000_000
 IDLE, HOMING, RUNNING, FAULT = (state.code for state in (State.IDLE, State.HOMING, State.RUNNING, State.FAULT))
-
-
-class Daemon:
-    """The other processes' part: a board with their rings, and what they would write."""
-
-    def __init__(self, directory, video_rate_hz: float = 0.0) -> None:
-        config = sim_config()
-        small = {name: camera.model_copy(update={"width": 64, "height": 48}) for name, camera in config.cameras.items()}
-        settings = config.recorder.model_copy(update={"directory": str(directory), "video_rate_hz": video_rate_hz})
-        self.config = config.model_copy(update={"cameras": small, "recorder": settings})
-        self.owned = OwnedBoard(self.config)
-        self._writers = {name: ring.writer() for name, ring in self.owned.rings.items() if "status" not in name}
-
-    def child(self) -> Child:
-        return Child(Spawned("recorder", "controller.recorder", self.config, self.owned.board, os.getppid()))
-
-    def write(self, ring: str, **fields) -> None:
-        record = self.owned.rings[ring].blank()
-        for name, value in fields.items():
-            record[name] = value
-        self._writers[ring].write(record)
-
-    def write_joints(self, t_ns: int, motion_id: int) -> None:
-        self.write("joints", t_ns=t_ns, t_command_ns=t_ns, motion_id=motion_id, q=np.arange(14) * 0.1)
-
-    def frame(self, camera: str, t_ns: int, grey: int) -> None:
-        self.write(frame_ring(camera), t_arrival_ns=t_ns, t_exposure_ns=t_ns, pixels=grey)
-
-    def status(self):
-        ring = self.owned.rings["status.recorder"]
-        record = ring.blank()
-        ring.reader().newest(record)
-        return record
 
 
 @pytest.fixture
@@ -130,7 +94,7 @@ def test_one_directory_per_motion_with_a_second_before_and_half_a_second_after(d
     assert 0 <= times_ns[-1] - (2450 * MS + AFTER_NS) <= 50 * MS
     assert (np.diff(times_ns) == 50 * MS).all()
     np.testing.assert_allclose(made.joints["q"][0], np.arange(14) * 0.1)
-    assert made.meta["rows"] == {"ticks": 0, "joints": len(times_ns), "handed": 0}
+    assert made.meta["rows"] == {"ticks": 0, "joints": len(times_ns), "handed": 0, "chunks": 0}
     assert made.dropped == 0
 
 
@@ -157,14 +121,15 @@ def test_a_fault_is_recorded_to_the_end_of_braking(daemon):
 
 def test_every_ring_prompt_and_event_is_there_also_from_just_before(daemon):
     recorder = Recorder(daemon.child())
-    daemon.write("event", t_ns=9_990 * MS, kind="state", text="running, by the operator")
-    daemon.write("event", t_ns=1 * MS, kind="state", text="long ago")
+    daemon.event(9_990 * MS, "state", "running, by the operator")
+    daemon.event(1 * MS, "state", "long ago")
     recorder.step(9_995 * MS, IDLE, 0)
     daemon.write("link_order", motion_id=1, prompt="put the lighter into the cup")
     daemon.write("tick", t_ns=10_001 * MS, motion_id=1)
+    daemon.write("chunk", t_received_ns=9_999 * MS, motion_id=1, n_steps=2)
     daemon.write("handed", t_handed_ns=10_002 * MS, motion_id=1, inference_ms=25.5)
     recorder.step(10_000 * MS, RUNNING, 1)
-    daemon.write("event", t_ns=10_010 * MS, kind="fault", text="tracking error ü".encode())
+    daemon.event(10_010 * MS, "fault", "tracking error ü")
     recorder.step(10_050 * MS, RUNNING, 1)
     recorder.end(10_100 * MS)
     (made,) = recordings(daemon)
@@ -176,6 +141,8 @@ def test_every_ring_prompt_and_event_is_there_also_from_just_before(daemon):
     assert made.events[0]["time"].endswith("+00:00")
     assert made.ticks["t_ns"].tolist() == [10_001 * MS]
     assert made.handed["inference_ms"].tolist() == [25.5]
+    assert made.chunks["n_steps"].tolist() == [2]
+    assert made.fault is None
 
 
 def test_a_run_is_recorded_with_how_it_is_played_and_a_home_without(daemon):

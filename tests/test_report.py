@@ -3,9 +3,9 @@ import pytest
 from synthetic import MOTION_ID, MOTOR_NS, T0_NS, handed, joints, recording, sim_config, ticks
 
 from controller.demo.host import CpuTime
-from controller.demo.limits import commands, largest_step, violations
 from controller.demo.report import as_text, percentiles, safety, timing, verdict
 from controller.follower import Mode
+from controller.limits import commands, largest_step, violations
 from controller.states import State
 
 LIMITS = sim_config().robot.limits

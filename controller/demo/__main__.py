@@ -22,11 +22,11 @@ from typing import Any, NoReturn
 from controller.demo import host
 from controller.demo.options import POLICIES, TOY_NOTE, Options
 from controller.demo.paths import Paths
-from controller.demo.plot import draw
 from controller.demo.processes import ProgramError
 from controller.demo.progress import Progress
 from controller.demo.report import as_text, safety, timing, verdict
 from controller.demo.session import DemoError, Outcome, play
+from controller.plot import draw
 from controller.recording import META, VIDEO, Recording, RecordingError
 from controller.run_options import LONGEST_HORIZON, SPEED, Seam
 from controller.summary import look_up

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from controller.demo.limits import TOLERANCE, Violation, largest_step, violations
-from controller.recording import Recording, Rows
-from controller.states import State
+from controller.limits import TOLERANCE, Violation, largest_step, violations
+from controller.recording import Recording, Rows, chunks_of, ticks_of
 
 SHOWN = 10
 """Violations listed in full, the worst first."""
@@ -34,21 +33,6 @@ def percentiles(values: ArrayLike, *fractions: float) -> Numbers:
         return dict.fromkeys(names)
     found = np.quantile(sample, fractions, method="inverted_cdf")
     return {name: round(float(value), 3) for name, value in zip(names, found, strict=True)}
-
-
-def ticks_of(run: Recording) -> Rows:
-    """The control process's own ticks of a run: without steps between ticks and without what came before."""
-    rows = run.ticks
-    own: Rows = rows[
-        (rows["motion_id"] == run.motion_id) & (rows["state"] == State.RUNNING.code) & (rows["woken"] == 0)
-    ]
-    return own
-
-
-def chunks_of(run: Recording) -> Rows:
-    """The chunks of a run that motion was made from."""
-    own: Rows = run.handed[run.handed["motion_id"] == run.motion_id]
-    return own
 
 
 def timing(runs: Sequence[Recording]) -> Report:

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from controller import layout
-from controller.board import HISTORY
+from controller.board import specs
 from controller.client import Client, DaemonUnreachable
-from controller.config import shipped
+from controller.config import load, shipped
 from controller.demo.processes import ENDS_WITH_PARENT
-from shm import RingSpec
 from shm.reader import Reader
 
 SHM = Path("/dev/shm")
 LEASE_S = 0.5
+JOINTS_RING = next(spec for spec in specs(load(shipped("sim"))) if spec.name == "joints")
 WAIT_S = 40.0
 """Watchdog of the waits: a loaded machine may be slow, a hang must end."""
 
@@ -62,12 +62,12 @@ class Tap:
 
     def __init__(self, pid: int) -> None:
         path = wait_for("joints ring", lambda: next(SHM.glob(f"pi0c.{pid}.*.joints"), None))
-        self.spec = RingSpec("joints", layout.JOINTS, HISTORY, layout.VERSION)
+        self.spec = JOINTS_RING
         with path.open("rb") as file:
             whole = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
         self.words = whole.cast("Q")
         size_b = layout.JOINTS.itemsize
-        starts = [self.spec.record_b(slot) for slot in range(HISTORY)]
+        starts = [self.spec.record_b(slot) for slot in range(self.spec.slots)]
         self.slots = [whole[start : start + size_b] for start in starts]
         self.reader = Reader(self)  # type: ignore[arg-type]
         self._record = np.zeros((), layout.JOINTS)

@@ -13,9 +13,8 @@ import pytest
 
 from controller.config import both_arms
 from controller.demo.options import TOY_NOTE
-from controller.demo.report import chunks_of
 from controller.demo.tasks import MOTION_S
-from controller.recording import META, Recording
+from controller.recording import META, Recording, chunks_of
 from controller.robots.base import GRIPPERS
 
 pytestmark = pytest.mark.stack

@@ -65,18 +65,34 @@ def violations(joints: Rows, limits: Limits) -> list[Violation]:
     found += _found("position above", t_ns, q, np.broadcast_to(upper + POSITION_TOLERANCE, q.shape))
     below = _found("position below", t_ns, -q, np.broadcast_to(POSITION_TOLERANCE - lower, q.shape))
     found += [replace(violation, value=-violation.value, bound=-violation.bound) for violation in below]
+    for rate in rates(joints, limits):
+        found += _found(rate.what, rate.t_ns, np.abs(rate.values), rate.bounds * (1.0 + TOLERANCE))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Velocity or acceleration of the commands, one row per command and one column per joint, and what bounds each."""
+
+    what: str
+    t_ns: NDArray[np.int64]
+    values: Table
+    bounds: Table
+
+
+def rates(joints: Rows, limits: Limits) -> list[Rate]:
+    """Velocity and acceleration; nothing if there are fewer than two commands. joints: as of `violations`."""
+    rows = commands(joints)
     if len(rows) < 2:
-        return found
-    braking = rows["mode"] == Mode.BRAKE
+        return []
+    t_ns, braking = rows["t_command_ns"], rows["mode"] == Mode.BRAKE
     dt_s = np.diff(t_ns)[:, None] * 1e-9
     with np.errstate(divide="ignore", invalid="ignore"):
-        qd = np.diff(q, axis=0) / dt_s
-        bound = _bound(limits.velocity, limits.brake.velocity, braking[1:] | braking[:-1])
-        found += _found("velocity", t_ns[1:], np.abs(qd), bound)
+        qd = np.diff(rows["q_command"], axis=0) / dt_s
         qdd = 2.0 * np.diff(qd, axis=0) / (dt_s[1:] + dt_s[:-1])
-        bound = _bound(limits.acceleration, limits.brake.acceleration, braking[2:] | braking[1:-1] | braking[:-2])
-        found += _found("acceleration", t_ns[2:], np.abs(qdd), bound)
-    return found
+    qd_bound = _bound(limits.velocity, limits.brake.velocity, braking[1:] | braking[:-1])
+    qdd_bound = _bound(limits.acceleration, limits.brake.acceleration, braking[2:] | braking[1:-1] | braking[:-2])
+    return [Rate("velocity", t_ns[1:], qd, qd_bound), Rate("acceleration", t_ns[2:], qdd, qdd_bound)]
 
 
 def largest_step(joints: Rows) -> tuple[float, float]:
@@ -90,7 +106,7 @@ def largest_step(joints: Rows) -> tuple[float, float]:
 def _bound(following: tuple[float, ...], braking: tuple[float, ...], is_braking: NDArray[np.bool_]) -> Table:
     """Bound for each row and joint; while braking the wider of the two, because the change happens between."""
     normal, brake = both_arms(following), both_arms(braking)
-    bound: Table = np.where(is_braking[:, None], np.maximum(normal, brake), normal) * (1.0 + TOLERANCE)
+    bound: Table = np.where(is_braking[:, None], np.maximum(normal, brake), normal)
     return bound
 
 
