@@ -51,6 +51,9 @@ def works_again(running: Daemon) -> None:
     check_smooth(tap.drain())
 
 
+@pytest.mark.raises_fault("control_lost", "running")
+@pytest.mark.raises_fault("link_lost", "running")
+@pytest.mark.raises_fault("camera_lost", "running")
 def test_a_killed_child_brakes_the_arms_and_all_works_again(tmp_path: Path) -> None:
     losses = {"control": "control_lost", "link": "link_lost", "camera cam_left_wrist": "camera_lost"}
     with server() as url, daemon(tmp_path, url) as running:
@@ -68,6 +71,7 @@ def test_a_killed_child_brakes_the_arms_and_all_works_again(tmp_path: Path) -> N
             works_again(running)
 
 
+@pytest.mark.raises_fault("motor_lost", "running")
 def test_a_killed_motor_process_leaves_the_arms_where_they_are(tmp_path: Path) -> None:
     with server() as url, daemon(tmp_path, url) as running:
         tap = running_fast(running)
@@ -91,6 +95,9 @@ def test_a_killed_recorder_stops_nothing(tmp_path: Path) -> None:
         running.client.command("stop", 10.0)
 
 
+@pytest.mark.raises_fault("control_lost", "running")
+@pytest.mark.raises_fault("link_lost", "running")
+@pytest.mark.raises_fault("motor_lost", "running")
 def test_a_hung_child_is_a_fault_and_is_replaced(tmp_path: Path) -> None:
     with server() as url, daemon(tmp_path, url) as running:
         for process in ("control", "link", "motor"):
@@ -134,6 +141,7 @@ def test_a_killed_process_group_leaves_nothing_once_the_daemon_starts_again(tmp_
         assert running.status()["homed"] is False
 
 
+@pytest.mark.raises_fault("lease_lost", "running")
 def test_a_stopped_supervisor_ends_motion_by_the_lease(tmp_path: Path) -> None:
     with server() as url, daemon(tmp_path, url) as running:
         tap = running_fast(running)
@@ -148,6 +156,7 @@ def test_a_stopped_supervisor_ends_motion_by_the_lease(tmp_path: Path) -> None:
         works_again(running)
 
 
+@pytest.mark.raises_fault("policy_lost", "running")
 def test_a_lost_policy_server_is_named_and_motion_waits_for_the_operator(tmp_path: Path) -> None:
     with ExitStack() as servers:
         url = servers.enter_context(server())
@@ -176,6 +185,8 @@ LIES: dict[str, tuple[Answer, str]] = {
 }
 
 
+@pytest.mark.raises_fault("answer_invalid", "idle")
+@pytest.mark.raises_fault("policy_refused", "idle")
 def test_a_lying_server_moves_nothing_and_is_told_on(tmp_path: Path) -> None:
     lie: list[Answer] = [answering(sway)]
     with server(lambda request: lie[0](request)) as url, daemon(tmp_path, url) as running:
@@ -203,6 +214,8 @@ LATE_LIES: dict[str, tuple[Answer, str]] = {
 }
 
 
+@pytest.mark.raises_fault("answer_invalid", "running")
+@pytest.mark.raises_fault("policy_refused", "running")
 def test_a_server_that_starts_to_lie_brakes_the_arms(tmp_path: Path) -> None:
     answer: list[Answer] = [answering(sway)]
     with server(lambda request: answer[0](request)) as url, daemon(tmp_path, url) as running:
@@ -217,6 +230,7 @@ def test_a_server_that_starts_to_lie_brakes_the_arms(tmp_path: Path) -> None:
             running.client.command("reset", 10.0)
 
 
+@pytest.mark.raises_fault("policy_refused", "idle")
 def test_a_server_that_wants_a_camera_we_lack_is_refused(tmp_path: Path) -> None:
     metadata = pack(METADATA | {"cameras": ["cam_high", "cam_belly"]})
     with server(metadata=metadata) as url, daemon(tmp_path, url) as running:
@@ -227,6 +241,7 @@ def test_a_server_that_wants_a_camera_we_lack_is_refused(tmp_path: Path) -> None
             running.client.command("run", 5.0, prompt="x")
 
 
+@pytest.mark.raises_fault("plan_ended", "running")
 def test_a_server_that_falls_silent_ends_the_plan(tmp_path: Path) -> None:
     def silent(_request: dict[str, Any]) -> bytes:
         time.sleep(3.0)
