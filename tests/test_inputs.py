@@ -38,7 +38,8 @@ def still(frames=0, before=1):
 
 
 def judged(record=None, alive=True, t_frame_ns=NOW_NS - 20 * MS, stillness=None):
-    return inputs.camera(CONFIG, alive, status() if record is None else record, t_frame_ns, stillness or still(), NOW_NS)
+    record = status() if record is None else record
+    return inputs.camera(CONFIG, alive, record, t_frame_ns, stillness or still(), NOW_NS)
 
 
 def test_a_camera_on_which_all_is_well_is_fit():
