@@ -62,7 +62,7 @@ MATRIX: dict[FaultCode, Row] = {
     FaultCode.MOTOR_LOST: Row(FAULT, STAND, STAND),
     FaultCode.CAMERA_LOST: Row(REFUSED, TOLD, BRAKE, ("its heartbeat's bound", *REPORT)),
     FaultCode.LINK_LOST: Row(REFUSED, TOLD, BRAKE, ("its heartbeat's bound", *REPORT)),
-    FaultCode.GUARD_LOST: Row(REFUSED, BRAKE, BRAKE, ("its heartbeat's bound", *REPORT)),
+    FaultCode.GUARD_LOST: Row(HOLD, BRAKE, BRAKE, ("its heartbeat's bound", *REPORT)),
     FaultCode.POLICY_LOST: Row(REFUSED, TOLD, BRAKE, ("policy.request_timeout_s", *REPORT)),
     FaultCode.POLICY_REFUSED: Row(REFUSED, TOLD, BRAKE, REPORT),
     FaultCode.ANSWER_INVALID: Row(REFUSED, TOLD, BRAKE, REPORT),
