@@ -43,9 +43,10 @@ class InputWatch:
                 status = self._children[camera_process(name)].status
                 still.look(int(status["same_frames"]), int(status["t_same_ns"]), q)
         for name in self.wanted_cameras():
-            found = self.camera(name, now_ns)
-            if found.alive and not found.valid:
-                return found.code, f"{name} {found.reason}"
+            child = self._children[camera_process(name)]
+            code, wrong = inputs.picture(self._config.cameras[name], child.status, self._still[name], now_ns)
+            if wrong and child.healthy:
+                return code, f"{name} {wrong}"
         return None
 
     def t_frame_ns(self, camera: str) -> int | None:

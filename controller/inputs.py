@@ -81,11 +81,12 @@ class Stillness:
 
     def look(self, same_frames: int, t_same_ns: int, q: Vector) -> None:
         """same_frames, t_same_ns: of the camera's record. q: the newest reading of the joints."""
-        here = q[self._joints]
         if self._q is None or t_same_ns != self._t_same_ns:
-            self._t_same_ns, self._q = t_same_ns, here
+            self._t_same_ns, self._q = t_same_ns, q[self._joints]
             self.travel_rad, self.frames, self._frames_before = 0.0, 0, None
-        self.travel_rad = max(self.travel_rad, float(np.abs(here - self._q).max()))
+        if same_frames < 2:
+            return  # as it should be: no picture is shown twice
+        self.travel_rad = max(self.travel_rad, float(np.abs(q[self._joints] - self._q).max()))
         if self.travel_rad > TRAVEL_RAD and self._frames_before is None:
             self._frames_before = same_frames
         if self._frames_before is not None:
@@ -102,7 +103,8 @@ def _overdue(age_ms: float | None, bound_ms: float, what: str) -> str:
     return f"gave its newest {what} {age_ms:.0f} ms ago (bound {bound_ms:.0f} ms)" if age_ms > bound_ms else ""
 
 
-def _picture(config: Camera, status: Record, still: Stillness, now_ns: int) -> tuple[FaultCode, str]:
+def picture(config: Camera, status: Record, still: Stillness, now_ns: int) -> tuple[FaultCode, str]:
+    """What is wrong with a camera's pictures; NONE and an empty text when nothing is."""
     patience = config.patience_frames
     if status["backwards"] and (ago_s := (now_ns - int(status["t_backwards_ns"])) * 1e-9) < QUARANTINE_S:
         return FaultCode.CAMERA_TIME, (
@@ -126,7 +128,7 @@ def camera(
     config: Camera, alive: bool, status: Record, t_frame_ns: int | None, still: Stillness, now_ns: int
 ) -> Health:
     """status: a CAMERA_STATUS record. t_frame_ns: when its newest frame lay in memory."""
-    code, wrong = _picture(config, status, still, now_ns)
+    code, wrong = picture(config, status, still, now_ns)
     age_ms, bound_ms = _age_ms(t_frame_ns, now_ns), 1e3 * config.max_age_s
     reason = "" if alive else "is not there: its process does not beat"
     reason = reason or wrong

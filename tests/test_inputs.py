@@ -28,7 +28,7 @@ def status(**fields):
     return record
 
 
-def still(frames=0, before=1):
+def still(frames=0, before=2):
     """A camera that showed one picture for `frames` frames since the arms moved."""
     made = Stillness(inputs.seen_joints("cam_high"))
     made.look(before, 1, q(0.0))
@@ -123,8 +123,8 @@ def test_a_new_picture_begins_the_count_anew():
 def test_a_wrist_camera_sees_the_motion_of_its_own_arm(camera, joint, counts):
     made = Stillness(inputs.seen_joints(camera))
     made.look(1, 1, q(0.0, joint))
-    made.look(1, 1, q(1.0, joint))
-    made.look(21, 1, q(1.0, joint))
+    made.look(2, 1, q(1.0, joint))
+    made.look(22, 1, q(1.0, joint))
     assert made.frames == (20 if counts else 0)
 
 

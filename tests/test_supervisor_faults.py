@@ -145,6 +145,7 @@ def backwards(rig):
 
 
 def frozen(rig):
+    rig.camera("cam_low")["same_frames"] = 2
     reading(rig, 0.2)
     rig.camera("cam_low")["same_frames"] += rig.config.cameras["cam_low"].patience_frames
     rig.look()
