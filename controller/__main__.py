@@ -30,7 +30,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon until it is told to end. Returns the exit code."""
-    from controller import adapters
+    from controller import adapters, open_files
     from controller import config as configuration
     from controller.logs import set_up_logging
 
@@ -45,6 +45,9 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_CONFIG
     if lacking := adapters.lacking(config):
         print(f"{path}: {lacking}", file=sys.stderr)
+        return EXIT_CONFIG
+    if lacking := open_files.shortage():
+        print(lacking, file=sys.stderr)
         return EXIT_CONFIG
     set_up_logging(config.daemon.log_level, "supervisor", in_thread=True)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # no thread pool of a library in any child

@@ -1,7 +1,8 @@
 """A camera process: one camera, its frame ring, and the letterbox that makes a request cheap.
 
 Each frame is put into shared memory as taken and, once, letterboxed for the policy; a request to the policy server
-then only copies finished tiles. The process ends on a camera's error and is started again with back-off.
+then only copies finished tiles. What the pictures say about the camera goes into its status. The process ends on a
+camera's error and is started again with back-off.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ import numpy as np
 from controller.board import camera_process, frame_ring
 from controller.cameras.base import Camera, CameraError, FrameInfo, Image
 from controller.cameras.factory import make
-from controller.cameras.letterbox import letterbox_chw
+from controller.cameras.letterbox import letterbox_chw, picture_part
 from controller.child import Child
 from controller.faults import FaultCode
+from controller.picture_watch import PictureWatch
 from shm.writer import Writer
 
 BEAT_S = 0.1
 RATE_WINDOW = 15
 """Frames over which the measured rate is taken."""
+
+SEEN = ("same_frames", "t_same_ns", "dark_frames", "brightness", "backwards", "t_backwards_ns")
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +40,23 @@ class Account:
         self._arrivals: deque[int] = deque(maxlen=RATE_WINDOW)
         self._last_number: int | None = None
 
-    def add(self, info: FrameInfo, letterbox_us: float, rate_hz: float) -> None:
+    def add(self, info: FrameInfo, rate_hz: float) -> None:
         status = self._status
         status["frames"] += 1
         if self._last_number is not None:
             status["skipped"] += max(info.number - self._last_number - 1, 0)
         self._last_number = info.number
         self._arrivals.append(info.t_arrival_ns)
-        status["letterbox_us"], status["rate_hz"] = letterbox_us, rate_hz
+        status["rate_hz"] = rate_hz
+
+    def took(self, letterbox_us: float, watch_us: float) -> None:
+        """What the last frame cost."""
+        self._status["letterbox_us"], self._status["watch_us"] = letterbox_us, watch_us
+
+    def saw(self, watch: PictureWatch) -> None:
+        """What the pictures say."""
+        for name in SEEN:
+            self._status[name] = getattr(watch, name)
 
     def measure(self, now_ns: int) -> None:
         """Rate over the last frames; it falls while the next one is overdue."""
@@ -54,16 +67,18 @@ class Account:
             self._status["measured_hz"] = (len(self._arrivals) - 1) / span_s if span_s > 0 else 0.0
 
 
-def publish(writer: Writer, pixels: Image, info: FrameInfo, rate_hz: float) -> float:
-    """Put one frame and its tile into the ring; returns the letterbox's microseconds."""
+def publish(writer: Writer, watch: PictureWatch, pixels: Image, info: FrameInfo, rate_hz: float) -> tuple[float, float]:
+    """Put one frame and its tile into the ring; returns the microseconds of the letterbox and of the watch."""
     with writer.slot() as record:
         record["t_exposure_ns"], record["t_arrival_ns"] = info.t_exposure_ns, info.t_arrival_ns
         record["number"], record["exposure_known"] = info.number, info.exposure_known
         record["rate_hz"] = rate_hz
         record["pixels"][...] = pixels
-        before_ns = time.monotonic_ns()
+        begin_ns = time.monotonic_ns()
         letterbox_chw(pixels, record["tile"])
-        return (time.monotonic_ns() - before_ns) * 1e-3
+        boxed_ns = time.monotonic_ns()
+        watch.look(record["tile"], info.t_arrival_ns)
+        return (boxed_ns - begin_ns) * 1e-3, (time.monotonic_ns() - boxed_ns) * 1e-3
 
 
 def run(child: Child) -> None:
@@ -80,18 +95,22 @@ def run(child: Child) -> None:
 
 
 def _stream(child: Child, name: str, camera: Camera) -> None:
-    settings = child.config.cameras[name]
+    settings, size = child.config.cameras[name], child.config.policy.image_size
     writer = child.open(frame_ring(name)).writer()
     pixels = np.zeros((settings.height, settings.width, 3), np.uint8)
     account = Account(child.status)
+    watch = PictureWatch(picture_part(settings.height, settings.width, size, size), settings.dark_level)
     camera.open()
     log.info("kind=%s size=%dx%d rate_hz=%g", settings.kind, settings.width, settings.height, camera.rate_hz)
     while not child.should_end:
         child.read_permit()
         info = camera.read(pixels, BEAT_S)
         if info is not None:
-            account.add(info, publish(writer, pixels, info, camera.rate_hz), camera.rate_hz)
-            child.board.frame_wake.set()
+            account.add(info, camera.rate_hz)
+            if watch.in_order(info.t_exposure_ns, info.t_arrival_ns):
+                account.took(*publish(writer, watch, pixels, info, camera.rate_hz))
+                child.board.frame_wake.set()
+            account.saw(watch)
         now_ns = time.monotonic_ns()
         account.measure(now_ns)
         child.beat(now_ns)

@@ -135,6 +135,10 @@ class Camera(_Section):
     serial: str | None = None
     max_age_s: Positive = 0.5
     """A run faults when the newest frame is older than this."""
+    dark_level: Annotated[float, Field(ge=0, le=255)] = 8.0
+    """A picture whose mean brightness is below this, of 255, is dark; 0: none is."""
+    patience_frames: Annotated[int, Field(ge=2, le=1000)] = 10
+    """A run faults after so many dark frames in a row, or so many of one picture while the arms moved."""
 
     @model_validator(mode="after")
     def _serial(self) -> Camera:

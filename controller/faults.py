@@ -42,6 +42,7 @@ class FaultCode(IntEnum):
     JOINTS_TIME = 37
     CONTACT = 38
     COLLISION_AHEAD = 39
+    JOINTS_INVALID = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,11 @@ FAULTS: dict[FaultCode, Fault] = {
         "joint readings' time runs backwards",
         "the robot's driver stamped a reading earlier than the one before it",
         "check the driver's clock and version; restart the controller if reset does not help; then home",
+    ),
+    FaultCode.JOINTS_INVALID: Fault(
+        "joint readings are no numbers",
+        "the robot's driver gives a position or velocity that is not finite",
+        "check power and network of the arms and the driver's log, then reset and home",
     ),
     FaultCode.CONTACT: Fault(
         "contact",

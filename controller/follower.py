@@ -98,11 +98,12 @@ class Follower:
     ) -> None:
         """Work out the command for now. A fault found here is left in `fault`.
 
-        alarm: what a watch over the robot has found; a motion under way brakes on it, none begins.
+        alarm: what a watch over the robot has found; a motion under way brakes on it, and none begins but
+        ends in it.
         """
         self._queue(now_ns, newest)
-        if self.mode is Mode.HOLD and alarm is None:
-            self._start(now_ns, permit, q_measured)
+        if self.mode is Mode.HOLD:
+            self._start(now_ns, permit, q_measured, alarm)
         if self.mode is Mode.FOLLOW and alarm is not None:
             self._start_brake(now_ns, alarm)
         if self.mode is Mode.FOLLOW:
@@ -157,7 +158,9 @@ class Follower:
         limits = self._gate.limits
         return np.clip(q, np.minimum(limits.lower, self.q), np.maximum(limits.upper, self.q))
 
-    def _start(self, now_ns: int, permit: Permit, q_measured: Vector) -> None:
+    def _start(
+        self, now_ns: int, permit: Permit, q_measured: Vector, alarm: tuple[FaultCode, str] | None
+    ) -> None:
         command = self._command
         if command is None or command.piece is None or not permit.commands(now_ns):
             return
@@ -165,7 +168,7 @@ class Follower:
             return
         if now_ns > command.piece.t1_ns:
             return
-        fault = self._mismatch(q_measured) or self._far(command.piece.at(now_ns).q)
+        fault = alarm or self._mismatch(q_measured) or self._far(command.piece.at(now_ns).q)
         self.fault, self.motion_id = fault, permit.motion_id
         if fault is None:
             self.mode, self._followed = Mode.FOLLOW, None

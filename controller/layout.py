@@ -103,6 +103,7 @@ MOTOR_STATUS = np.dtype(
         ("mode_motion_id", "u8"),
         ("lease_margin_min_us", "f8"),  # smallest lease left at any tick of a motion
         ("refused", "u8"),  # commands the last gate refused
+        ("joints_alarm", "u2"),  # faults.FaultCode of what is wrong with the joint readings now, 0: nothing
     ],
     align=True,
 )
@@ -115,6 +116,14 @@ CAMERA_STATUS = np.dtype(
         ("rate_hz", "f8"),  # set
         ("measured_hz", "f8"),
         ("letterbox_us", "f8"),  # of the last frame
+        ("watch_us", "f8"),  # what looking at that frame took
+        # see picture_watch.PictureWatch
+        ("same_frames", "u4"),  # frames in a row that show one picture to the bit
+        ("t_same_ns", "i8"),  # arrival of the first of them
+        ("dark_frames", "u4"),  # frames in a row that are too dark
+        ("brightness", "f8"),  # of the last frame, 0 to 255
+        ("backwards", "u8"),  # frames not exposed after the one before them; they are not passed on
+        ("t_backwards_ns", "i8"),  # arrival of the newest of those
     ],
     align=True,
 )

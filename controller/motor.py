@@ -17,8 +17,9 @@ from controller.child import Child
 from controller.faults import FaultCode
 from controller.follower import Command, Follower, Mode
 from controller.hermite import Piece
+from controller.joint_watch import JointWatch, not_numbers
 from controller.planner import Permit
-from controller.robots.base import JointState, RobotError
+from controller.robots.base import JointState, RobotError, Vector
 from controller.robots.factory import make
 from controller.settings import gate
 from controller.ticker import Clock, MonotonicClock, Ticker
@@ -40,6 +41,13 @@ def command_from(number: int, record: np.ndarray[Any, Any]) -> Command:
     return Command(number, motion_id, Piece(int(record["t0_ns"]), int(record["t1_ns"]), *ends))
 
 
+def _first(state: JointState) -> Vector:
+    """Where the joints are held from the start. Raises RobotError."""
+    if text := not_numbers(state.q, state.qd):
+        raise RobotError(f"{text}, right after connecting; check power and network of the arms")
+    return state.q
+
+
 class Motor:
     """One tick is `step`; `run` paces it."""
 
@@ -57,7 +65,8 @@ class Motor:
         permit = child.read_permit()
         self._resets, self._scenes = int(permit["reset_count"]), int(permit["scene_count"])
         self._segments.newest(self._segment)  # what a predecessor was told is not for us
-        self._follower = Follower(gate(child.config), self.robot.connect().q)
+        self._joint_watch = JointWatch()
+        self._follower = Follower(gate(child.config), _first(self.robot.connect()))
         self._follower.motion_id = int(permit["motion_id"])
         child.status["lease_margin_min_us"] = 1e6 * child.config.daemon.lease_s
 
@@ -76,7 +85,8 @@ class Motor:
         if number and (self._command is None or number != self._command.number):
             self._command = command_from(number, self._segment)
         before = follower.fault
-        follower.step(now_ns, permit, self._command, state.q)
+        alarm = self._joint_watch.look(now_ns, state, follower.q)
+        follower.step(now_ns, permit, self._command, state.q, alarm)
         self.robot.write(now_ns, follower.q, follower.qd)
         self._publish(state, now_ns)
         self._note(now_ns, permit)
@@ -126,6 +136,8 @@ class Motor:
         status["lateness"], status["lateness_max_us"] = ticker.lateness.bins, ticker.lateness.max_us
         status["mode"], status["mode_motion_id"] = follower.mode, follower.motion_id
         status["refused"] = follower.refused
+        alarm = self._joint_watch.alarm
+        status["joints_alarm"] = FaultCode.NONE if alarm is None else alarm[0]
         self._child.beat(self._clock.now_ns())
 
 

@@ -16,9 +16,7 @@ class Process:
     name: str
     module: str
     loss: FaultCode | None
-    """The fault that its loss raises; None: its loss stops no motion."""
-    loss_matters_idle: bool
-    """True: also raised outside motion, because the arms are not looked after any more."""
+    """What its loss is in the fault matrix; None: its loss stops no motion."""
     beat_s: float
     start_s: float = 30.0
     """Time from its start to its first heartbeat: imports, opening the device."""
@@ -29,13 +27,13 @@ class Process:
 def table(config: Config) -> list[Process]:
     """Every child of a daemon with this configuration, in the order in which they are started."""
     rows = [
-        Process("motor", "controller.motor", FaultCode.MOTOR_LOST, True, beat_s=0.25, outlives_supervisor=True),
-        Process("control", "controller.control", FaultCode.CONTROL_LOST, True, beat_s=0.25),
-        Process("link", "controller.link", FaultCode.LINK_LOST, False, beat_s=1.0),
+        Process("motor", "controller.motor", FaultCode.MOTOR_LOST, beat_s=0.25, outlives_supervisor=True),
+        Process("control", "controller.control", FaultCode.CONTROL_LOST, beat_s=0.25),
+        Process("link", "controller.link", FaultCode.LINK_LOST, beat_s=1.0),
     ]
     rows += [
-        Process(camera_process(name), "controller.camera", FaultCode.CAMERA_LOST, False, beat_s=2.0, nice=5)
+        Process(camera_process(name), "controller.camera", FaultCode.CAMERA_LOST, beat_s=2.0, nice=5)
         for name in config.cameras
     ]
-    rows.append(Process("recorder", "controller.recorder", None, False, beat_s=10.0, nice=10))
+    rows.append(Process("recorder", "controller.recorder", None, beat_s=10.0, nice=10))
     return rows

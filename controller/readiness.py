@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 from controller import layout
 from controller.board import camera_process
 from controller.children import Children
 from controller.config import Config
 from controller.follower import Mode
-from controller.status import at_rate, server_of
+from controller.input_watch import InputWatch
 
 
 class Readiness:
     """Each answer is empty when all is well, else it says what is missing."""
 
-    def __init__(self, config: Config, children: Children) -> None:
-        self._config, self._children = config, children
+    def __init__(self, config: Config, children: Children, inputs: InputWatch) -> None:
+        self._config, self._children, self._inputs = config, children, inputs
 
     def missing(self, *processes: str) -> str:
         """Which of these processes are not there or do not beat."""
@@ -27,23 +29,26 @@ class Readiness:
         fresh = motor.healthy and int(motor.status["t_ns"]) > since_ns
         return fresh and int(motor.status["mode"]) == Mode.HOLD
 
-    def wanted_cameras(self) -> tuple[str, ...]:
-        """The cameras that the connected server asked for, else those of the configuration."""
-        server = server_of(self._children["link"].status)
-        return tuple(server["cameras"]) if server else self._config.policy.cameras
+    def missing_robot(self) -> str:
+        """The processes that drive the arms, and joint readings that can be believed."""
+        if missing := self.missing("motor", "control"):
+            return missing
+        joints = self._inputs.joints(time.monotonic_ns())
+        return "" if joints.valid else f"the joints {joints.reason}"
 
     def missing_for_run(self) -> str:
-        """Policy server connected, and every camera that it wants alive and at its rate."""
+        """Policy server connected, every camera that it wants and the joints fit, see `inputs`."""
         if missing := self.missing("link"):
             return missing
         link = self._children["link"].status
         if not link["connected"]:
             why = layout.text(link["error"])
             return f"no connection to the policy server at {self._config.policy.url}" + (f": {why}" if why else "")
-        if missing := self.missing(*(camera_process(name) for name in self.wanted_cameras())):
+        now_ns, cameras = time.monotonic_ns(), self._inputs.wanted_cameras()
+        if missing := self.missing(*(camera_process(name) for name in cameras)):
             return missing
-        for name in self.wanted_cameras():
-            status = self._children[camera_process(name)].status
-            if not at_rate(status):
-                return f"{name} delivers {status['measured_hz']:.1f} Hz, set to {status['rate_hz']:.0f} Hz"
-        return ""
+        for name in cameras:
+            if reason := self._inputs.camera(name, now_ns).reason:
+                return f"{name} {reason}"
+        reason = self._inputs.joints(now_ns).reason
+        return reason and f"the joints {reason}"

@@ -17,27 +17,21 @@ from controller import dumps, layout
 from controller.board import camera_process
 from controller.config import both_arms
 from controller.follower import Mode
+from controller.inputs import at_rate
 from controller.planner import Phase
 from controller.robots.base import JOINT_NAMES
 from controller.run_options import Seam
-from controller.states import OPERATOR
+from controller.states import OPERATOR, State
 from controller.ticker import percentile_us
 
 if TYPE_CHECKING:
     from controller.supervisor import Supervisor
 
 VERSION = version("pi0-controller")
-FRESH_RATE = 0.6
-"""A camera is at rate when it delivers at least this part of the rate it is set to."""
 
 
 def _number(value: Any, digits: int = 2) -> float | None:
     return round(float(value), digits) if math.isfinite(value) else None
-
-
-def at_rate(camera_status: np.ndarray[Any, Any]) -> bool:
-    """Whether a camera delivers what it is set to, as of its newest record."""
-    return bool(camera_status["measured_hz"] >= FRESH_RATE * camera_status["rate_hz"] > 0)
 
 
 def server_of(link_status: np.ndarray[Any, Any]) -> dict[str, Any] | None:
@@ -111,21 +105,40 @@ def _cameras(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
     for name, camera in daemon.config.cameras.items():
         running = daemon.children[camera_process(name)]
         status = running.status
-        record = daemon.newest_frames[name]
-        known = daemon.frame_readers[name].newest(record, fields=("t_arrival_ns",))
+        t_frame_ns = daemon.inputs.t_frame_ns(name)
         rows[name] = {
             "alive": running.healthy,
             "at_rate": at_rate(status),
             "rate_hz": _number(status["rate_hz"]),
             "measured_hz": _number(status["measured_hz"]),
-            "frame_age_ms": _number((now_ns - int(record["t_arrival_ns"])) * 1e-6) if known else None,
+            "frame_age_ms": _number((now_ns - t_frame_ns) * 1e-6) if t_frame_ns else None,
             "frames": int(status["frames"]),
             "skipped": int(status["skipped"]),
             "letterbox_us": _number(status["letterbox_us"], 0),
+            "watch_us": _number(status["watch_us"], 0),
+            "brightness": _number(status["brightness"], 1),
+            "same_frames": int(status["same_frames"]),
+            "dark_frames": int(status["dark_frames"]),
+            "backwards": int(status["backwards"]),
             "width": camera.width,
             "height": camera.height,
         }
     return rows
+
+
+def _inputs(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
+    found = daemon.inputs.health(daemon.machine.state is State.RUNNING, now_ns)
+    return {
+        name: {
+            "alive": health.alive,
+            "at_rate": health.at_rate,
+            "valid": health.valid,
+            "age_ms": None if health.age_ms is None else _number(health.age_ms),
+            "bound_ms": _number(health.bound_ms),
+            "reason": health.reason or None,
+        }
+        for name, health in found.items()
+    }
 
 
 def _control(daemon: Supervisor) -> dict[str, Any]:
@@ -213,6 +226,7 @@ def status_of(daemon: Supervisor) -> dict[str, Any]:
         "processes": lambda: _processes(daemon, now_ns),
         "control": lambda: _control(daemon),
         "motor": lambda: _motor(daemon),
+        "inputs": lambda: _inputs(daemon, now_ns),
         "cameras": lambda: _cameras(daemon, now_ns),
         "policy": lambda: _policy(daemon),
         "recorder": lambda: _recorder(daemon),

@@ -143,6 +143,23 @@ def camera_rows(status: Status) -> list[tuple[str, ...]]:
     ]
 
 
+def input_lines(status: Status) -> list[str]:
+    """What a run lives on: alive, at rate, valid, age and its bound in ms, and why it is not fit."""
+    inputs = look_up(status, "inputs") or {}
+    rows = [
+        (
+            name,
+            *(yes_no(look_up(row, key), "yes", "NO") for key in ("alive", "at_rate", "valid")),
+            number(look_up(row, "age_ms")),
+            number(look_up(row, "bound_ms")),
+        )
+        for name, row in inputs.items()
+    ]
+    lines = table([("input", "alive", "at rate", "valid", "age ms", "bound"), *rows])
+    reasons = ["", *(look_up(row, "reason") or "" for row in inputs.values())]
+    return [f"{line}  {reason}" for line, reason in zip(lines, reasons, strict=True)]
+
+
 LATENCIES = (
     ("inference", "inference_ms"),
     ("round trip", "round_trip_ms"),
@@ -190,6 +207,7 @@ def summary(status: Status) -> str:
     header = ("process", "pid", "", "beat ms", "cpu %", "MB", "restarts")
     blocks.append(with_realtime(table([header, *(row[:7] for row in process_rows(status))]), status))
     blocks.append(table([("camera", "", "Hz", "of", "age ms", "skipped"), *camera_rows(status)]))
+    blocks.append(input_lines(status))
     blocks.append(table([("lateness us", "Hz", "p50", "p99", "max", "missed"), *loop_rows(status)]))
     blocks.append(table([("latency ms", "p50", "p95", "p99", "last"), *latency_rows(status)]))
     blocks.append(table([SEAM_COLUMNS, *seam_rows(status)]))

@@ -14,12 +14,14 @@ import time
 from typing import Any
 
 from controller import layout
-from controller.board import OwnedBoard, camera_process, frame_ring
+from controller.board import OwnedBoard, camera_process
 from controller.children import Children, Running
 from controller.chronicle import Chronicle
 from controller.config import Config
 from controller.events import EventBus, Subscription
+from controller.fault_matrix import LOOK_S, trips
 from controller.faults import FAULTS, FaultCode
+from controller.input_watch import InputWatch
 from controller.latency import Latencies
 from controller.orders import Orders
 from controller.planner import Phase
@@ -31,7 +33,7 @@ from controller.states import Facts, State, StateMachine, Trigger
 from controller.status import status_of
 from controller.usage import Usage
 
-RENEW_S = 0.01
+RENEW_S = LOOK_S
 REST_TIMEOUT_S = 3.0
 SETTLE_S = 0.3
 END_TIMEOUT_S = 8.0
@@ -57,11 +59,10 @@ class Supervisor:
         self.bus = EventBus()
         self.machine = StateMachine(self._changed)
         self.children = Children(config, self.owned, self._lost)
-        self.ready = Readiness(config, self.children)
+        self.inputs = InputWatch(config, self.children, self.owned)
+        self.ready = Readiness(config, self.children, self.inputs)
         self.usage = Usage()
         self.latencies = Latencies(self.owned.rings["handed"].reader())
-        self.frame_readers = {name: self.owned.rings[frame_ring(name)].reader() for name in config.cameras}
-        self.newest_frames = {name: self.owned.rings[frame_ring(name)].blank() for name in config.cameras}
         self.fault: dict[str, Any] | None = None
         self.orders = Orders(self.owned, config.daemon.lease_s)
         self.runs = Runs(self)
@@ -145,7 +146,7 @@ class Supervisor:
         """What the state machine's guards look at, as of the children's newest records."""
         return Facts(
             at_rest=self.ready.at_rest(),
-            robot_missing=self.ready.missing("motor", "control"),
+            robot_missing=self.ready.missing_robot(),
             run_missing=self.ready.missing_for_run(),
             dry=dry,
         )
@@ -199,11 +200,9 @@ class Supervisor:
 
     def _lost(self, running: Running, text: str, code: FaultCode | None) -> None:
         self.publish("lost", text, process=running.row.name)
-        moving = self.machine.state in (State.HOMING, State.RUNNING)
-        wanted = running.row.name in ("motor", "control") or self.machine.state is State.RUNNING
-        if code is FaultCode.CAMERA_LOST:
-            wanted = wanted and running.row.name in map(camera_process, self.ready.wanted_cameras())
-        if code is not None and (running.row.loss_matters_idle or (moving and wanted)):
+        if code is FaultCode.CAMERA_LOST and running.row.name not in map(camera_process, self.inputs.wanted_cameras()):
+            return
+        if code is not None and trips(code, self.machine.state):
             self.trip(code, text)
 
     def _reported_faults(self) -> None:
@@ -214,7 +213,7 @@ class Supervisor:
             if code is FaultCode.NONE or not self._has_reset(name):
                 continue
             of_this_motion = int(status["fault_motion_id"]) == self.orders.motion_id
-            if of_this_motion and self.machine.state in (State.HOMING, State.RUNNING):
+            if of_this_motion and trips(code, self.machine.state):
                 self.trip(code, layout.text(status["fault_text"]))
 
     def _has_reset(self, name: str) -> bool:
@@ -305,6 +304,8 @@ class Supervisor:
         """Look at every child and draw the conclusions."""
         self.children.watch(time.monotonic_ns())
         self._reported_faults()
+        if (found := self.inputs.look(time.monotonic_ns())) and trips(found[0], self.machine.state):
+            self.trip(*found)
         control = self.children["control"].status
         arrived = int(control["phase"]) == Phase.DONE and int(control["phase_motion_id"]) == self.orders.motion_id
         failed = control["fault"] and int(control["fault_motion_id"]) == self.orders.motion_id

@@ -8,7 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from controller.config import load, shipped
+from controller.fault_matrix import MATRIX, Reaction, bound_s
 from controller.faults import FAULTS
+from controller.processes import table
 from controller.states import TRANSITIONS, mermaid
 
 NOTE = "<!-- Written by `python -m controller.tables docs`; change the table in the code, not this page. -->"
@@ -66,7 +69,34 @@ def faults_page() -> str:
         _row(f"`{code.name.lower()}`", str(code.value), fault.title, fault.cause, fault.next_step)
         for code, fault in FAULTS.items()
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_matrix()]) + "\n"
+
+
+def _matrix() -> list[str]:
+    config = load(shipped("sim"))
+    beats = {row.loss: row.beat_s for row in table(config)}
+    lines = [
+        "",
+        "## What fails when",
+        "",
+        "The same rows by state. The time is from the cause to the first braking command, the sum of what is named,",
+        "with the configuration `sim`; a fault that shows only while the arms move counts from their having moved.",
+        "",
+        *(f"* **{_word(reaction)}**: {reaction.value}" for reaction in Reaction),
+        "",
+        _row("Code", "`idle`", "`homing`", "`running`", "Braking begins within"),
+        _row("---", "---", "---", "---", "---"),
+    ]
+    for code, row in MATRIX.items():
+        time_s = bound_s(code, config, beats.get(code, 0.0))
+        bound = "" if time_s is None else f"{1e3 * time_s:.0f} ms: {' + '.join(row.within)}"
+        cells = (_word(row.idle), _word(row.homing), _word(row.running))
+        lines.append(_row(f"`{code.name.lower()}`", *cells, bound))
+    return lines
+
+
+def _word(reaction: Reaction | None) -> str:
+    return "" if reaction is None else reaction.name.lower()
 
 
 PAGES = {"states.md": states_page, "faults.md": faults_page}

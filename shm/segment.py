@@ -97,6 +97,8 @@ class Segment:
             mapping = _Mapping(name, created=True, size_b=spec.size_b)
         except FileExistsError as error:
             raise ShmError(f"segment {name} exists: this process made ring {spec.name!r} before") from error
+        except OSError as error:
+            raise ShmError(f"segment {name} of {spec.size_b} bytes cannot be made: {error.strerror}") from error
         try:
             _reserve(name, spec.size_b)
         except BaseException:

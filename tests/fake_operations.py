@@ -44,6 +44,7 @@ def full_status() -> dict[str, Any]:
         "alive": True, "at_rate": True, "rate_hz": 30, "measured_hz": 29.97, "frame_age_ms": 21.0, "frames": 9000,
         "skipped": 2, "width": 640, "height": 480,
     }  # fmt: skip
+    fit = {"alive": True, "at_rate": True, "valid": True, "age_ms": 21.0, "bound_ms": 500.0, "reason": None}
     lower, upper = [-3.0, 0.0, 0.0, -1.5, -1.5, -3.1, 0.0], [3.0, 3.1, 2.3, 1.5, 1.5, 3.1, 0.04]
     seam = {
         "count": 41, "gap_last_mrad": 3.1, "gap_max_mrad": 12.4, "seam_acceleration": 8.1, "inside_acceleration": 9.0,
@@ -71,6 +72,7 @@ def full_status() -> dict[str, Any]:
             "rate_hz": 200, "ticks": 4000, "missed": 3, "lateness_us": dict(late), "refused": 0,
             "lease_margin_min_ms": 81.0,
         },
+        "inputs": {name: dict(fit) for name in [*names, "joints", "policy"]},
         "cameras": {name: dict(camera) for name in names},
         "policy": {
             "url": "ws://127.0.0.1:8000", "connected": True, "error": None,

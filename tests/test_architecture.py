@@ -14,8 +14,9 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 LONGEST = 400
 
 PURE = (
-    "answers", "bodies", "faults", "follower", "hermite", "layout", "moves", "planner", "playback", "refused",
-    "run_options", "seam_statistics", "settings", "shaper", "states", "timeline",
+    "answers", "bodies", "fault_matrix", "faults", "follower", "hermite", "inputs", "joint_watch", "layout", "moves",
+    "picture_watch", "planner", "playback", "refused", "run_options", "seam_statistics", "settings", "shaper", "states",
+    "timeline",
 )  # fmt: skip
 IMPURE = {"os", "socket", "time", "multiprocessing", "threading", "asyncio", "subprocess", "select"}
 

@@ -13,7 +13,7 @@ from controller.processes import Process, table
 from shm import Owner, Ring, RingSpec
 
 MS = 1_000_000
-ROW = Process("control", "controller.control", FaultCode.CONTROL_LOST, True, beat_s=0.25, start_s=5.0)
+ROW = Process("control", "controller.control", FaultCode.CONTROL_LOST, beat_s=0.25, start_s=5.0)
 
 
 class Rig:

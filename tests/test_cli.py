@@ -338,6 +338,7 @@ def test_status_for_people(daemon: ServedOperations, capsys: pytest.CaptureFixtu
     assert "          next:  check inference time and network, then reset, home and run" in lines
     assert "not home  home is not possible in state running" in lines
     assert "cam_left_wrist   ok  30.0  30      21        2" in lines
+    assert "cam_left_wrist     yes      yes    yes      21    500" in lines
     assert "policy    connected  pi0 0.1  scripted  ws://127.0.0.1:8000" in lines
     assert "motor        200   31   88  912       3" in lines
     assert "seam      blend  speed 0.50  delay 112/41 ms (expected/last)" in lines
@@ -359,7 +360,9 @@ def test_dead_and_slow_are_visible() -> None:
     status["processes"]["motor"]["alive"] = False
     status["cameras"]["cam_low"]["at_rate"] = False
     status["policy"] |= {"connected": False, "server": None, "error": "connection refused"}
+    status["inputs"]["cam_high"] |= {"valid": False, "reason": "is dark: brightness 1.5 (bound 8)"}
     text = summary(status)
+    assert "cam_high           yes      yes     NO      21    500  is dark: brightness 1.5 (bound 8)" in text
     assert "motor            4242   DEAD" in text
     assert "cam_low          slow" in text
     assert "NOT CONNECTED  ws://127.0.0.1:8000  (connection refused)" in text

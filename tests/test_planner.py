@@ -52,6 +52,7 @@ def test_park_goes_to_the_park_pose():
     np.testing.assert_allclose(rig.follower.q, SETTINGS.park, atol=1e-6)
 
 
+@pytest.mark.raises_fault("homing_timeout", "homing")
 def test_arms_that_stay_away_from_home_end_in_a_fault_that_names_joint_and_distance():
     rig = Rig()
     rig.begin(State.HOMING)
@@ -264,6 +265,7 @@ def test_a_late_chunk_is_counted_and_changes_nothing():
     np.testing.assert_allclose(rig.follower.q, HOME, atol=1e-9)
 
 
+@pytest.mark.raises_fault("plan_ended", "running")
 def test_the_end_of_the_plan_is_a_brake_and_a_fault():
     rig = Rig()
     rig.run(still(HOME, 10))

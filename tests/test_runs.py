@@ -4,73 +4,45 @@ import asyncio
 import contextlib
 import json
 import logging
-import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from synthetic import sim_config
+import supervisor_rig
 
 from controller import layout
-from controller.board import status_ring
 from controller.faults import FaultCode
-from controller.follower import Mode
 from controller.refused import Refused
 from controller.run_options import RunOptions, Seam, playable
 from controller.states import State
-from controller.supervisor import Supervisor
 
-PID = 77
 PROMPT = "put the lighter into the cup"
 SERVER = {"cameras": ["cam_high"], "extensions": ["request_id"]}
 
 
-class Rig:
+class Rig(supervisor_rig.Rig):
     """A supervisor whose children beat, rest and deliver when the test says so."""
 
     def __init__(self):
-        config = sim_config()
-        small = {name: camera.model_copy(update={"width": 32, "height": 32}) for name, camera in config.cameras.items()}
+        config = supervisor_rig.configuration()
         policy = config.policy.model_copy(update={"execution_horizon": 7})
         control = config.control.model_copy(update={"seam": "ensemble"})
-        config = config.model_copy(update={"cameras": small, "policy": policy, "control": control})
-        self.daemon = Supervisor(config, "test.toml")
-        self.writers = {}
-        self.records = {}
-        for name, running in self.daemon.children.all.items():
-            running.process = SimpleNamespace(pid=PID, is_alive=lambda: True)
-            ring = self.daemon.owned.rings[status_ring(name)]
-            self.writers[name], self.records[name] = ring.writer(), ring.blank()
-            self.records[name]["pid"] = PID
-        self.records["motor"]["mode"] = Mode.HOLD
+        super().__init__(config.model_copy(update={"policy": policy, "control": control}))
+        self.daemon, self.records = self.supervisor, self.status
         self.serve(SERVER)
-        for name, record in self.records.items():
-            if name.startswith("camera"):
-                record["rate_hz"] = record["measured_hz"] = 30.0
-        self.beat()
 
     def serve(self, server):
         self.records["link"]["connected"] = 1
         self.records["link"]["server"] = json.dumps(server).encode()
-        self.beat()
-
-    def beat(self):
-        """Every child writes its record, and the supervisor looks at all of them."""
-        now_ns = time.monotonic_ns()
-        for name, record in self.records.items():
-            record["t_ns"] = now_ns
-            self.writers[name].write(record)
-        self.daemon.children.watch(now_ns)
-        self.daemon.attention.set()
+        self.look()
 
     def deliver(self):
         self.records["link"]["first_chunk_motion_id"] = self.daemon.orders.motion_id
-        self.beat()
+        self.look()
 
     async def run(self, options, *, chunk=True):
         task = asyncio.ensure_future(self.daemon.run(PROMPT, options))
         while self.daemon.runs.preparing is None and not task.done():
-            self.beat()
+            self.look()
             await asyncio.sleep(0)
         if chunk:
             self.deliver()
@@ -81,7 +53,7 @@ class Rig:
         """Carry out a command while the children go on."""
         task = asyncio.ensure_future(work)
         while not task.done():
-            self.beat()
+            self.look()
             await asyncio.sleep(0.001)
         return task.result()
 

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from controller.cameras.base import CameraError
+from controller.cameras.letterbox import letterbox_chw
 from controller.cameras.pace import Governor, Pacer
 from controller.cameras.pattern import PatternCamera, painted_number
+from controller.inputs import TRAVEL_RAD, seen_joints
+from controller.robots.base import JOINT_NAMES
 from controller.sim import gl, kit, task, world
 
 PERIOD_NS = 33_333_333
@@ -183,6 +186,7 @@ class Shelf:
         self.qpos[built.joint_qpos] = np.tile([0, math.pi / 3, math.pi / 6, math.pi / 5, 0, 0, 0.03], 2)
         self.qpos[built.environment_qpos] = task.layout(0)
         self.joint = built.joint_qpos[0]
+        self.joints = built.joint_qpos
         self.number = 0
 
     def renew(self):
@@ -248,6 +252,26 @@ def test_a_moved_arm_shows(open_camera, shelf):
         shelf.renew()
         assert camera.read(picture, 1.0) is not None
     assert (pictures[0] != pictures[1]).any(axis=-1).mean() > 0.01
+
+
+@pytest.mark.parametrize("name", kit.CAMERAS)
+def test_every_joint_that_a_camera_sees_changes_the_letterboxed_picture(open_camera, shelf, name):
+    """Or a camera on which all is well would pass for frozen."""
+    camera, frame, home = open_camera(name), np.zeros((480, 640, 3), np.uint8), shelf.qpos.copy()
+
+    def tile():
+        shelf.renew()
+        assert camera.read(frame, 1.0) is not None
+        out = np.zeros((3, 224, 224), np.uint8)
+        letterbox_chw(frame, out)
+        return out
+
+    before = tile()
+    assert before.mean() > 50.0, "not dark either"
+    for joint in seen_joints(name):
+        shelf.qpos[:] = home
+        shelf.qpos[shelf.joints[joint]] += TRAVEL_RAD
+        assert (tile() != before).any(), JOINT_NAMES[joint]
 
 
 def test_the_same_world_is_not_shown_twice(open_camera, shelf, clock):

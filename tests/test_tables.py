@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.fault_matrix import MATRIX
 from controller.faults import FAULTS
 from controller.states import TRANSITIONS, mermaid
 from controller.tables import PAGES, faults_page, states_page
@@ -28,7 +29,9 @@ def test_the_states_page_has_the_diagram_and_a_row_for_each_transition():
 
 def test_the_faults_page_has_a_row_for_each_fault():
     rows = [line for line in faults_page().splitlines() if line.startswith("| `")]
-    assert [row.split("`")[1] for row in rows] == [code.name.lower() for code in FAULTS]
+    words, matrix = rows[: len(FAULTS)], rows[len(FAULTS) :]
+    assert [row.split("`")[1] for row in words] == [code.name.lower() for code in FAULTS]
+    assert [row.split("`")[1] for row in matrix] == [code.name.lower() for code in MATRIX]
     assert all(row.count("|") == 6 for row in rows)
 
 

@@ -12,6 +12,14 @@ from PIL import Image
 from controller.cameras.base import Image as Pixels
 
 
+def picture_part(height: int, width: int, rows: int, columns: int) -> tuple[slice, slice]:
+    """Where a picture of height x width lies in a tile of rows x columns: all of it but the bars."""
+    ratio = max(width / columns, height / rows)
+    fit_rows, fit_columns = int(height / ratio), int(width / ratio)
+    top, left = int((rows - fit_rows) / 2), int((columns - fit_columns) / 2)
+    return slice(top, top + fit_rows), slice(left, left + fit_columns)
+
+
 def letterbox_chw(rgb_hwc: Pixels, out_chw: Pixels) -> None:
     """Fit `rgb_hwc` ((height, width, 3) uint8) into `out_chw` ((3, rows, columns) uint8), overwriting all of it.
 
@@ -22,13 +30,11 @@ def letterbox_chw(rgb_hwc: Pixels, out_chw: Pixels) -> None:
     if out_chw.ndim != 3 or out_chw.shape[0] != 3 or out_chw.dtype != np.uint8:
         raise ValueError(f"tile must be (3, rows, columns) uint8, got {out_chw.shape} {out_chw.dtype}")
     height, width = rgb_hwc.shape[:2]
-    rows, columns = out_chw.shape[1:]
-    ratio = max(width / columns, height / rows)
-    fit_rows, fit_columns = int(height / ratio), int(width / ratio)
-    top, left = int((rows - fit_rows) / 2), int((columns - fit_columns) / 2)
-    fitted = Image.fromarray(rgb_hwc).resize((fit_columns, fit_rows), resample=Image.Resampling.BILINEAR)
-    out_chw[:, :top] = 0
-    out_chw[:, top + fit_rows :] = 0
-    out_chw[:, :, :left] = 0
-    out_chw[:, :, left + fit_columns :] = 0
-    out_chw[:, top : top + fit_rows, left : left + fit_columns] = np.asarray(fitted).transpose(2, 0, 1)
+    down, across = picture_part(height, width, *out_chw.shape[1:])
+    size = (across.stop - across.start, down.stop - down.start)
+    fitted = Image.fromarray(rgb_hwc).resize(size, resample=Image.Resampling.BILINEAR)
+    out_chw[:, : down.start] = 0
+    out_chw[:, down.stop :] = 0
+    out_chw[:, :, : across.start] = 0
+    out_chw[:, :, across.stop :] = 0
+    out_chw[:, down, across] = np.asarray(fitted).transpose(2, 0, 1)

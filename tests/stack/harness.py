@@ -25,6 +25,7 @@ from controller.demo.processes import ENDS_WITH_PARENT
 from shm.reader import Reader
 
 SHM = Path("/dev/shm")
+FAULTS = Path(__file__).parent.parent / "faults"
 LEASE_S = 0.5
 JOINTS_RING = next(spec for spec in specs(load(shipped("sim"))) if spec.name == "joints")
 WAIT_S = 40.0
@@ -95,10 +96,11 @@ class Daemon:
     config: Path
     socket: Path
     log: Path
+    program: tuple[str, ...] = (sys.executable, "-m", "controller")
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self) -> Daemon:
-        command = [sys.executable, "-m", "controller", "--config", str(self.config), "--socket", str(self.socket)]
+        command = [*self.program, "--config", str(self.config), "--socket", str(self.socket)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*ENDS_WITH_PARENT, *command],
@@ -183,11 +185,11 @@ def leftovers(pid: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def daemon(directory: Path, url: str, **changes: str) -> Iterator[Daemon]:
-    """A daemon that is ended, however the test ends."""
-    running = Daemon(
-        configuration(directory, url, **changes), directory / "s" / "c.sock", directory / "daemon.log"
-    ).start()
+def daemon(directory: Path, url: str, program: tuple[str, ...] | None = None, **changes: str) -> Iterator[Daemon]:
+    """A daemon that is ended, however the test ends; program: what to start in place of it."""
+    running = Daemon(configuration(directory, url, **changes), directory / "s" / "c.sock", directory / "daemon.log")
+    running.program = program or running.program
+    running.start()
     try:
         yield running.ready()
     finally:
@@ -217,3 +219,37 @@ def rest_after_ms(rows: np.ndarray[Any, Any], t_event_ns: int) -> float:
     first = int(np.argmax(resting))
     assert resting[first:].all(), "the arms moved again"
     return float(after["t_command_ns"][first] - t_event_ns) * 1e-6
+
+
+def running_fast(running: Daemon) -> Tap:
+    """Home and run until the arms are at speed."""
+    tap = Tap(running.process.pid)
+    running.home()
+    running.run()
+    running.moving(tap)
+    return tap
+
+
+def works_again(running: Daemon) -> None:
+    """reset, home, run, stop."""
+    running.until("reset allowed", lambda status: "reset" in status["allowed"])
+    running.client.command("reset", 10.0)
+    running.until("home allowed", lambda status: "home" in status["allowed"])
+    running.home()
+    tap = Tap(running.process.pid)
+    running.run()
+    running.moving(tap)
+    running.client.command("stop", 10.0)
+    check_smooth(tap.drain())
+
+
+@contextlib.contextmanager
+def program(path: Path, *arguments: str) -> Iterator[str]:
+    """A program of tests/faults that runs beside the daemon; gives the first line it prints."""
+    command = [*ENDS_WITH_PARENT, sys.executable, str(path), *arguments]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        try:
+            yield running.stdout.readline().strip()
+        finally:
+            running.kill()

@@ -7,19 +7,21 @@ import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from harness import (
+    FAULTS,
     LEASE_S,
-    Daemon,
     Tap,
     check_smooth,
     daemon,
     leftovers,
+    program,
     rest_after_ms,
+    running_fast,
     wait_for,
+    works_again,
 )
 from servers import METADATA, Answer, answering, server, sway
 
@@ -29,30 +31,10 @@ from policy_server.protocol import pack
 pytestmark = pytest.mark.stack
 
 
-def running_fast(running: Daemon) -> Tap:
-    """Home and run until the arms are at speed."""
-    tap = Tap(running.process.pid)
-    running.home()
-    running.run()
-    running.moving(tap)
-    return tap
-
-
-def works_again(running: Daemon) -> None:
-    """reset, home, run, stop."""
-    running.until("reset allowed", lambda status: "reset" in status["allowed"])
-    running.client.command("reset", 10.0)
-    running.until("home allowed", lambda status: "home" in status["allowed"])
-    running.home()
-    tap = Tap(running.process.pid)
-    running.run()
-    running.moving(tap)
-    running.client.command("stop", 10.0)
-    check_smooth(tap.drain())
-
-
+@pytest.mark.raises_fault("control_lost", "running")
+@pytest.mark.raises_fault("link_lost", "running")
 def test_a_killed_child_brakes_the_arms_and_all_works_again(tmp_path: Path) -> None:
-    losses = {"control": "control_lost", "link": "link_lost", "camera cam_left_wrist": "camera_lost"}
+    losses = {"control": "control_lost", "link": "link_lost"}
     with server() as url, daemon(tmp_path, url) as running:
         for process, code in losses.items():
             tap = running_fast(running)
@@ -68,6 +50,7 @@ def test_a_killed_child_brakes_the_arms_and_all_works_again(tmp_path: Path) -> N
             works_again(running)
 
 
+@pytest.mark.raises_fault("motor_lost", "running")
 def test_a_killed_motor_process_leaves_the_arms_where_they_are(tmp_path: Path) -> None:
     with server() as url, daemon(tmp_path, url) as running:
         tap = running_fast(running)
@@ -91,6 +74,9 @@ def test_a_killed_recorder_stops_nothing(tmp_path: Path) -> None:
         running.client.command("stop", 10.0)
 
 
+@pytest.mark.raises_fault("control_lost", "running")
+@pytest.mark.raises_fault("link_lost", "running")
+@pytest.mark.raises_fault("motor_lost", "running")
 def test_a_hung_child_is_a_fault_and_is_replaced(tmp_path: Path) -> None:
     with server() as url, daemon(tmp_path, url) as running:
         for process in ("control", "link", "motor"):
@@ -134,6 +120,7 @@ def test_a_killed_process_group_leaves_nothing_once_the_daemon_starts_again(tmp_
         assert running.status()["homed"] is False
 
 
+@pytest.mark.raises_fault("lease_lost", "running")
 def test_a_stopped_supervisor_ends_motion_by_the_lease(tmp_path: Path) -> None:
     with server() as url, daemon(tmp_path, url) as running:
         tap = running_fast(running)
@@ -148,6 +135,7 @@ def test_a_stopped_supervisor_ends_motion_by_the_lease(tmp_path: Path) -> None:
         works_again(running)
 
 
+@pytest.mark.raises_fault("policy_lost", "running")
 def test_a_lost_policy_server_is_named_and_motion_waits_for_the_operator(tmp_path: Path) -> None:
     with ExitStack() as servers:
         url = servers.enter_context(server())
@@ -176,6 +164,8 @@ LIES: dict[str, tuple[Answer, str]] = {
 }
 
 
+@pytest.mark.raises_fault("answer_invalid", "idle")
+@pytest.mark.raises_fault("policy_refused", "idle")
 def test_a_lying_server_moves_nothing_and_is_told_on(tmp_path: Path) -> None:
     lie: list[Answer] = [answering(sway)]
     with server(lambda request: lie[0](request)) as url, daemon(tmp_path, url) as running:
@@ -196,27 +186,28 @@ def test_a_lying_server_moves_nothing_and_is_told_on(tmp_path: Path) -> None:
         running.client.command("stop", 10.0)
 
 
-LATE_LIES: dict[str, tuple[Answer, str]] = {
-    "nan": (answering(lambda _request: np.full((50, 14), np.nan)), "answer_invalid"),
-    "empty": (lambda _request: b"", "answer_invalid"),
-    "an error": (lambda _request: "Traceback: out of memory", "policy_refused"),
-}
+WAYS = {"nan": "answer_invalid", "empty": "answer_invalid", "error": "policy_refused", "slow": "plan_ended"}
 
 
-def test_a_server_that_starts_to_lie_brakes_the_arms(tmp_path: Path) -> None:
-    answer: list[Answer] = [answering(sway)]
-    with server(lambda request: answer[0](request)) as url, daemon(tmp_path, url) as running:
-        for name, (lie, code) in LATE_LIES.items():
-            answer[0] = answering(sway)
+@pytest.mark.raises_fault("answer_invalid", "running")
+@pytest.mark.raises_fault("policy_refused", "running")
+@pytest.mark.raises_fault("plan_ended", "running")
+def test_a_server_that_goes_bad_brakes_the_arms(tmp_path: Path) -> None:
+    way = tmp_path / "server.bad"
+    with program(FAULTS / "bad_server.py", str(way)) as url, daemon(tmp_path, url) as running:
+        for word, code in WAYS.items():
+            way.write_text("")
             tap = running_fast(running)
-            answer[0] = lie
+            way.write_text(word)
             status = running.until("fault", lambda status: status["state"] == "fault")
-            assert status["fault"]["code"] == code, name
+            assert status["fault"]["code"] == code, word
             running.until("reset allowed", lambda status: "reset" in status["allowed"])
             check_smooth(tap.drain())
             running.client.command("reset", 10.0)
+        assert running.status()["control"]["stall_ticks"] >= 1
 
 
+@pytest.mark.raises_fault("policy_refused", "idle")
 def test_a_server_that_wants_a_camera_we_lack_is_refused(tmp_path: Path) -> None:
     metadata = pack(METADATA | {"cameras": ["cam_high", "cam_belly"]})
     with server(metadata=metadata) as url, daemon(tmp_path, url) as running:
@@ -225,19 +216,3 @@ def test_a_server_that_wants_a_camera_we_lack_is_refused(tmp_path: Path) -> None
         assert not status["policy"]["connected"]
         with pytest.raises(Refused, match="cam_belly"):
             running.client.command("run", 5.0, prompt="x")
-
-
-def test_a_server_that_falls_silent_ends_the_plan(tmp_path: Path) -> None:
-    def silent(_request: dict[str, Any]) -> bytes:
-        time.sleep(3.0)
-        return b""
-
-    answer: list[Answer] = [answering(sway)]
-    with server(lambda request: answer[0](request)) as url, daemon(tmp_path, url) as running:
-        tap = running_fast(running)
-        answer[0] = silent
-        status = running.until("fault", lambda status: status["state"] == "fault")
-        assert status["fault"]["code"] == "plan_ended"
-        running.until("at rest", lambda status: status["robot"]["mode"] == "hold")
-        check_smooth(tap.drain())
-        assert running.status()["control"]["stall_ticks"] >= 1

@@ -92,6 +92,7 @@ def test_stop_while_homing_holds_where_the_arms_are(tmp_path: Path) -> None:
         check_smooth(tap.drain())
 
 
+@pytest.mark.raises_fault("estop", "running")
 def test_estop_latches_and_reset_leads_to_an_unhomed_idle(tmp_path: Path) -> None:
     with server() as url, daemon(tmp_path, url) as running:
         tap = Tap(running.process.pid)

@@ -1,0 +1,95 @@
+"""The motor process on a robot that a test plays: readings that cannot be believed are never followed."""
+
+import os
+
+import numpy as np
+import pytest
+from supervisor_rig import configuration
+
+from controller import motor as process
+from controller.board import OwnedBoard, status_ring
+from controller.child import Child, Spawned
+from controller.faults import FaultCode
+from controller.motor import Motor
+from controller.robots.base import N_JOINTS, JointState, Robot, RobotError
+from controller.ticker import Ticker
+
+
+class Played(Robot):
+    """Its reading is `q`, whatever is commanded."""
+
+    def __init__(self):
+        self.q = np.full(N_JOINTS, 0.02)
+        self.written = []
+
+    def connect(self):
+        return self.read(0)
+
+    def read(self, now_ns):
+        return JointState(now_ns, self.q.copy(), np.zeros(N_JOINTS), np.zeros(N_JOINTS))
+
+    def write(self, now_ns, q, qd):
+        self.written.append(q.copy())
+
+    def disconnect(self):
+        pass
+
+
+class Clock:
+    def __init__(self):
+        self.t_ns = 10**9
+
+    def now_ns(self):
+        self.t_ns += 5_000_000
+        return self.t_ns
+
+    def sleep_until(self, t_ns):
+        self.t_ns = t_ns
+
+
+@pytest.fixture
+def board():
+    made = OwnedBoard(configuration())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def robot(monkeypatch):
+    made = Played()
+    monkeypatch.setattr(process, "make", lambda *_: (made, None))
+    return made
+
+
+def child(board):
+    return Child(Spawned("motor", "controller.motor", configuration(), board.board, os.getppid()))
+
+
+def alarm(board, motor, clock):
+    motor.write_status(Ticker(clock, 200.0))
+    ring = board.rings[status_ring("motor")]
+    record = ring.blank()
+    ring.reader().newest(record)
+    return FaultCode(int(record["joints_alarm"]))
+
+
+def test_a_robot_whose_first_reading_is_no_number_is_refused(board, robot):
+    robot.q[9] = np.nan
+    with pytest.raises(RobotError, match="right_joint_2: measured position nan is not finite, right after connecting"):
+        Motor(child(board), Clock())
+    assert robot.written == []
+
+
+def test_a_reading_that_is_no_number_is_told_and_the_hold_stays(board, robot):
+    clock = Clock()
+    motor = Motor(child(board), clock)
+    motor.step()
+    assert alarm(board, motor, clock) is FaultCode.NONE
+    robot.q = np.full(N_JOINTS, np.nan)
+    motor.step()
+    assert alarm(board, motor, clock) is FaultCode.JOINTS_INVALID
+    robot.q = np.full(N_JOINTS, 0.02)
+    motor.step()
+    assert alarm(board, motor, clock) is FaultCode.NONE
+    assert all((q == 0.02).all() for q in robot.written)
+    assert len(robot.written) == 3
