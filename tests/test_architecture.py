@@ -14,8 +14,8 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 LONGEST = 400
 
 PURE = (
-    "answers", "faults", "follower", "hermite", "layout", "moves", "planner", "playback", "refused", "run_options",
-    "settings", "shaper", "states", "timeline",
+    "answers", "delays", "faults", "follower", "hermite", "layout", "moves", "pacing", "planner", "playback", "refused",
+    "remainder", "run_options", "settings", "shaper", "states", "stuck", "timeline",
 )  # fmt: skip
 IMPURE = {"os", "socket", "time", "multiprocessing", "threading", "asyncio", "subprocess", "select"}
 

@@ -22,7 +22,7 @@ from policy_server.bimodal import (
     hand,
     in_pillar,
     side_of,
-)  # fmt: skip
+)
 from policy_server.policy import ObservationError
 from policy_server.tabletop import OPEN_M, STAGED, reach
 
