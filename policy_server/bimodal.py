@@ -10,6 +10,7 @@ Runs in the policy server; its geometry is public, so that a trial can judge a r
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -106,6 +107,9 @@ class BimodalPolicy(Policy):
             extensions=frozenset({RTC}),
         )
         self._seed = seed
+
+    def warm_up(self, say: Callable[[str], None]) -> None:
+        _bends()
 
     def new_session(self) -> BimodalSession:
         return BimodalSession(np.random.default_rng(self._seed))
