@@ -17,6 +17,7 @@ import numpy as np
 from ceilings import compiled
 from timings import Timing
 
+from policy_server.continuation import soft_mask
 from policy_server.model import fast, pi0, roofline, rtc, tree
 from policy_server.model.dims import IMAGE_SIZE, Pi0
 from policy_server.model.fused import Weights
@@ -159,7 +160,7 @@ class Pieces:
         if not case.guided:
             return inputs, noise
         num_left = max(sizes.action_horizon - EXECUTED, 1)
-        importance = rtc.soft_mask(sizes.action_horizon, num_left, DELAY)[:, None]
+        importance = soft_mask(sizes.action_horizon, num_left, DELAY)[:, None]
         return inputs, noise, target, np.broadcast_to(importance, target.shape).copy()
 
 

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from reprlib import repr as brief
 from typing import Any, Literal
 
 import jax
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from policy_server.checkpoint import find_params, load_params
 from policy_server.compile_cache import keep_compiled
 from policy_server.config import STATE_DIM, PolicyConfig, load_config
+from policy_server.continuation import check_length, read_rest
 from policy_server.model import attention
 from policy_server.model.dims import IMAGE_SIZE
 from policy_server.model.fast import Plan
@@ -128,22 +128,14 @@ class Pi0Policy(Policy):
         return {"state": np.zeros(STATE_DIM), "images": dict.fromkeys(cameras, dark), "prompt": "wait"}
 
     def _read_guide(self, observation: Mapping[str, Any], inputs: ModelInputs) -> tuple[Floats, Floats] | None:
-        rest = observation.get(RTC)
+        rest = read_rest(observation, self._chunk[0], STATE_DIM)
         if rest is None:
             return None
         if not self._rtc:
             raise ObservationError(f"{RTC!r} is not offered by this server (started with --no-rtc)")
-        if not isinstance(rest, Mapping) or rest.keys() != {"actions", "delay_steps"}:
-            raise ObservationError(f"{RTC!r} must be a map of 'actions' (steps, {STATE_DIM}) and 'delay_steps'")
-        delay_steps, horizon = rest["delay_steps"], self._chunk[0]
-        if type(delay_steps) is bool or not isinstance(delay_steps, int | np.integer):
-            raise ObservationError(f"'rtc.delay_steps' is {brief(delay_steps)}, send a whole number in 0..{horizon}")
-        if not 0 <= delay_steps <= horizon:
-            raise ObservationError(f"'rtc.delay_steps' is {delay_steps}, send a whole number in 0..{horizon}")
-        left = self.transforms.to_model(rest["actions"], inputs)
-        if not 1 <= len(left) <= horizon:
-            raise ObservationError(f"'rtc.actions' has {len(left)} steps, send what is left of an answer: 1..{horizon}")
-        return target_of(left, int(delay_steps), *self._chunk)
+        left = self.transforms.to_model(rest[0], inputs)
+        check_length(left, self._chunk[0])
+        return target_of(left, rest[1], *self._chunk)
 
 
 class Pi0Session(Session):

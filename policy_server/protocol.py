@@ -26,6 +26,10 @@ ENVIRONMENT_STATE = "environment_state"
 OBSERVATION_AGE = "observation_age_s"
 """Extension and key: seconds from the reading of `state` to the sending, for policies that keep time."""
 
+PLAYBACK = "playback_s"
+"""Extension and key: seconds of the policy's own time from the beginning of the run to the reading of `state`. It
+passes slower than real time in a run at less than full speed, and stands while the arms go to the first action."""
+
 RTC = "rtc"
 """Extension and key: real-time chunking. A map of `actions` (k, 14), what is left of the previous chunk in the units
 of answers, its first row being the step that the new chunk's first row replaces; and `delay_steps`, how many of them

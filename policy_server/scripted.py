@@ -4,9 +4,9 @@ Runs in the policy server. One arm takes the lighter and drops it into the cup, 
 is a path that begins and ends at rest; a phase ends on what is seen, never on time alone, and a failure of any kind
 leads through RETREAT to a new attempt.
 
-A session keeps its own place on the path, by its own clock and the age of each observation, so that all its chunks are
-pieces of one motion however late they arrive. A new path begins a little after the observation that allowed it: by
-then its chunk has arrived.
+A session keeps its own place on the path, by the policy's time that observations tell (`playback_s`) or else by its own
+clock and their age, so that all its chunks are pieces of one motion however late they arrive and however slowly they
+are played. A new path begins a little after the observation that allowed it: by then its chunk has arrived.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policy_server import tabletop
+from policy_server.continuation import continued, read_plain_rest
 from policy_server.kinematics import Pose, UnreachableError
 from policy_server.paths import Path
 from policy_server.policy import Observation, ObservationError, Policy, Session
-from policy_server.protocol import ENVIRONMENT_STATE, OBSERVATION_AGE, ServerInfo
+from policy_server.protocol import ENVIRONMENT_STATE, OBSERVATION_AGE, PLAYBACK, RTC, ServerInfo
 from policy_server.tabletop import OPEN_M, READY_M, SQUEEZE_CUP_M, STAGED, Scene
 
 Vector = NDArray[np.float64]
@@ -48,11 +49,15 @@ STRAY_RAD = 0.12
 """Joints further than this from the path: the robot is elsewhere on it, or not on it at all."""
 
 ARRIVED_RAD = 0.05
-GAP_S = 1.0
-"""After a longer silence the robot may have been moved by others; the session starts over from where it is."""
+GAP_S = 1.5
+"""After a longer silence the robot may have been moved by others; the session starts over from where it is. A client
+that executes whole chunks before it asks again is silent for one chunk and a round trip."""
 
 PATIENCE_S = 2.0
 """How long a phase's end may be awaited after its path has ended."""
+
+LONGEST_RUN_S = 1e7
+"""A run said to have lasted longer is a client's mistake."""
 
 OLDEST_S = 60.0
 """An observation said to be older than this is a client's mistake."""
@@ -89,7 +94,7 @@ class ScriptedPolicy(Policy):
             action_rate_hz=ACTION_RATE_HZ,
             action_horizon=HORIZON,
             action_dim=N_JOINTS,
-            extensions=frozenset({ENVIRONMENT_STATE, OBSERVATION_AGE}),
+            extensions=frozenset({ENVIRONMENT_STATE, OBSERVATION_AGE, PLAYBACK, RTC}),
         )
         self._seed = seed
         self._clock = clock
@@ -105,6 +110,7 @@ class ScriptedSession(Session):
         self._random = random
         self._clock = clock
         self._seen_s = -math.inf
+        self._played_s: float | None = None
         self._delays_s: deque[float] = deque(maxlen=ROUND_TRIPS)
         self._t_s = 0.0
         self._path = Path([np.zeros(7)], [np.zeros(7)])
@@ -115,18 +121,28 @@ class ScriptedSession(Session):
         self.phase = Phase.REST
 
     def infer(self, observation: Observation) -> dict[str, Any]:
-        scene = read_scene(observation)
+        scene, rest = read_scene(observation), read_plain_rest(observation, HORIZON, N_JOINTS)
         age_s = read_age_s(observation)
+        passed_s = self._passed_s(observation, age_s)
+        goes_on = passed_s <= GAP_S
+        if goes_on:
+            self._delays_s.append(passed_s + age_s)  # a client asks again once it has its answer
+        if goes_on and self._find_place(self._t_s + passed_s, scene.q):
+            self._advance(scene)
+        else:
+            self._start_over(scene)
+        self._grip_m = scene.arm(self._picker)[6]
+        actions = self._path.at(self._t_s + np.arange(HORIZON) / ACTION_RATE_HZ)
+        return {"actions": actions if rest is None else continued(actions, *rest)}
+
+    def _passed_s(self, observation: Observation, age_s: float) -> float:
+        """The policy's time since the last observation of the run; infinite if there was none."""
+        last_s, self._played_s = self._played_s, read_playback_s(observation)
         seen_s = self._clock() - age_s
         silent_s, self._seen_s = seen_s - self._seen_s, seen_s
-        if silent_s <= GAP_S:
-            self._delays_s.append(silent_s + age_s)  # a client asks again once it has its answer
-        if silent_s > GAP_S or not self._find_place(self._t_s + silent_s, scene.q):
-            self._start_over(scene)
-        else:
-            self._advance(scene)
-        self._grip_m = scene.arm(self._picker)[6]
-        return {"actions": self._path.at(self._t_s + np.arange(HORIZON) / ACTION_RATE_HZ)}
+        if self._played_s is None or last_s is None:
+            return silent_s
+        return self._played_s - last_s if self._played_s >= last_s else math.inf
 
     def _find_place(self, t_s: float, q: Vector) -> bool:
         """Set the place on the path: by the clock, or, when the joints say otherwise, by the joints."""
@@ -250,11 +266,17 @@ class ScriptedSession(Session):
 
 def read_scene(observation: Mapping[str, Any]) -> Scene:
     """What an observation shows. Raises ObservationError naming the key, its value and what to send."""
+    q = read_joints(observation)
+    environment = _numbers(observation, ENVIRONMENT_STATE, 14, "the poses (x, y, z, qw, qx, qy, qz) of lighter and cup")
+    return Scene(q, _pose(environment[:7], "lighter"), _pose(environment[7:], "cup"))
+
+
+def read_joints(observation: Mapping[str, Any]) -> Vector:
+    """The joint positions (14,) that an observation shows. Raises ObservationError."""
     q = _numbers(observation, "state", N_JOINTS, "the joint positions")
     if np.abs(q).max() > FURTHEST_RAD:
         raise ObservationError(f"'state' is {q.tolist()}, send at most ±{FURTHEST_RAD:.3f} rad (grippers in m)")
-    environment = _numbers(observation, ENVIRONMENT_STATE, 14, "the poses (x, y, z, qw, qx, qy, qz) of lighter and cup")
-    return Scene(q, _pose(environment[:7], "lighter"), _pose(environment[7:], "cup"))
+    return q
 
 
 def read_age_s(observation: Mapping[str, Any]) -> float:
@@ -265,9 +287,17 @@ def read_age_s(observation: Mapping[str, Any]) -> float:
     return age_s
 
 
+def read_playback_s(observation: Mapping[str, Any]) -> float | None:
+    """How much of the policy's time had passed in this run, None if it does not say. Raises ObservationError."""
+    played_s = observation.get(PLAYBACK)
+    if played_s is not None and (not isinstance(played_s, float) or not 0.0 <= played_s <= LONGEST_RUN_S):
+        raise ObservationError(f"{PLAYBACK!r} is {played_s!r}, send seconds from 0 to {LONGEST_RUN_S:g}")
+    return played_s
+
+
 def _numbers(observation: Mapping[str, Any], key: str, size: int, meaning: str) -> Vector:
     if key not in observation:
-        raise ObservationError(f"observation lacks {key!r}: the scripted policy needs {meaning}, {size} numbers")
+        raise ObservationError(f"observation lacks {key!r}: the policy needs {meaning}, {size} numbers")
     try:
         values = np.array(observation[key], dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", metavar="NAME|TOML", help="serve a model; `pi0-policy-server configs` lists names")
-    which.add_argument("--policy", choices=["scripted"], help="serve a policy that needs no model")
-    seed_help = "of a model's noise (then 0 by default) and of the jitter"
+    which.add_argument("--policy", choices=["scripted", "bimodal"], help="serve a policy that needs no model")
+    seed_help = "of a policy's noise (a model's is 0 by default) and of the jitter"
     parser.add_argument("--seed", type=_within(0, 2**63 - 1), metavar="N", help=seed_help)
     model = parser.add_argument_group("with --config").add_argument
     model("--checkpoint", type=Path, metavar="DIR", help="one step of openpi's training: params/ and assets/")
@@ -142,7 +142,11 @@ def _compile_cache(arguments: argparse.Namespace) -> Path | None:
 
 
 def _load(arguments: argparse.Namespace, cache: Path | None) -> Policy:
-    if arguments.config is None:
+    if arguments.policy == "bimodal":
+        from policy_server.bimodal import BimodalPolicy
+
+        return BimodalPolicy(seed=arguments.seed)
+    if arguments.policy == "scripted":
         from policy_server.scripted import ScriptedPolicy
 
         return ScriptedPolicy(seed=arguments.seed)

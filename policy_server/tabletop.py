@@ -97,10 +97,18 @@ def way(side: str, start: Vector, stops: list[tuple[Vector, float, float, float]
         parts = (1.0,) if last is None else (0.25, 0.5, 0.75, 1.0)
         for part in parts:
             position, pitch, roll, grip = stop if last is None else _between(last, stop, part)
-            q = inverse(_hand(side, position, pitch, roll), via[-1][:6] if last is not None else _guess(side, position))
+            q = reach(side, position, pitch, roll, via[-1][:6] if last is not None else None)
             via.append(np.append(q, grip))
         last = stop
     return via
+
+
+def reach(side: str, position: Vector, pitch: float, roll: float, near: Vector | None = None) -> Vector:
+    """Joint angles (6,) that bring the tool to a world position, the hand pointing away from the arm's base.
+
+    near: angles of a pose close by, if known. Raises UnreachableError.
+    """
+    return inverse(_hand(side, position, pitch, roll), _guess(side, position) if near is None else near)
 
 
 def grip_lighter(side: str, scene: Scene, along_m: float) -> tuple[Vector, float]:

@@ -1,5 +1,6 @@
 """A scripted policy and the simulated robot in one thread, on a fake clock: what a controller does, in miniature."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,11 +20,15 @@ class Loop:
     """Ticks at 200 Hz; requests leave when the last answer is in; answers arrive delay_s() later.
 
     frozen: commands no longer reach the arms, requests go on. contacts: which kinds of bodies have touched.
+    speed: of the policy's time, which is told with each request (None: real time, not told). rtc: requests carry what
+    is left of the chunk.
     """
 
     seed: int
     delay_s: object
     velocity_feedforward: bool = True
+    speed: float | None = None
+    rtc: bool = False
     frozen: bool = False
     t_ns: int = 1_000_000_000
     phases: list = field(default_factory=list)
@@ -35,7 +40,7 @@ class Loop:
         self.robot.connect()
         self.session = ScriptedPolicy(seed=self.seed, clock=lambda: self.t_ns / 1e9).new_session()
         self.chunk = self.old = self.coming = None
-        self.spliced_ns = 0
+        self.tau_ns = self.spliced_ns = 0  # of the policy's time
         self.home()
 
     def home(self, seconds=2.0):
@@ -59,35 +64,45 @@ class Loop:
 
     def tick(self):
         self.t_ns += TICK_NS
+        self.tau_ns += round(TICK_NS * (self.speed or 1.0))
         state = self.robot.read(self.t_ns)
         if self.coming is None:
             self.request(state)
         if self.coming is not None and self.t_ns >= self.coming[0]:
             self.old, self.chunk, self.coming = self.chunk, self.coming[1], None
-            self.spliced_ns = self.t_ns
+            self.spliced_ns = self.tau_ns
         if self.chunk is not None and not self.frozen:
-            self.robot.write(self.t_ns, self.target(0.0), (self.target(1e-3) - self.target(-1e-3)) / 2e-3)
+            velocity = (self.target(1e-3) - self.target(-1e-3)) / 2e-3
+            self.robot.write(self.t_ns, self.target(0.0), velocity * (self.speed or 1.0))
             self.commands.append(self.target(0.0))
         self.watch()
 
     def request(self, state):
         observation = {"state": state.q, "environment_state": self.robot.environment, "prompt": "go"}
+        delay_ns = max(round(self.delay_s() * 1e9), 20_000_000)
+        if self.speed is not None:
+            observation["playback_s"] = self.tau_ns / 1e9
+        if self.rtc and self.chunk is not None:
+            begun = (self.tau_ns - self.chunk[0]) / 1e9
+            steps = max(1, HORIZON - int(begun * ACTION_RATE_HZ))
+            rest = np.array([self.sample(self.chunk, step / ACTION_RATE_HZ) for step in range(steps)])
+            delay_steps = math.ceil(delay_ns / 1e9 * (self.speed or 1.0) * ACTION_RATE_HZ)
+            observation["rtc"] = {"actions": rest, "delay_steps": min(delay_steps, steps)}
         reply = self.session.infer(observation)
         assert reply["actions"].shape == (HORIZON, N_JOINTS)
         assert reply["actions"].dtype == np.float64
-        delay_ns = max(round(self.delay_s() * 1e9), 20_000_000)
-        self.coming = (self.t_ns + delay_ns - TICK_NS, (self.t_ns, reply["actions"]))
+        self.coming = (self.t_ns + delay_ns - TICK_NS, (self.tau_ns, reply["actions"]))
         if not self.phases or self.phases[-1] is not self.session.phase:
             self.phases.append(self.session.phase)
 
     def target(self, ahead_s):
         new = self.sample(self.chunk, ahead_s)
-        faded = min(max((self.t_ns - self.spliced_ns) / 1e9 + ahead_s, 0.0) / FADE_S, 1.0)
+        faded = min(max((self.tau_ns - self.spliced_ns) / 1e9 + ahead_s, 0.0) / FADE_S, 1.0)
         return new if self.old is None else faded * new + (1.0 - faded) * self.sample(self.old, ahead_s)
 
     def sample(self, chunk, ahead_s):
         start_ns, actions = chunk
-        step = min(max(((self.t_ns - start_ns) / 1e9 + ahead_s) * ACTION_RATE_HZ, 0.0), HORIZON - 1.001)
+        step = min(max(((self.tau_ns - start_ns) / 1e9 + ahead_s) * ACTION_RATE_HZ, 0.0), HORIZON - 1.001)
         low = int(step)
         return actions[low] + (step - low) * (actions[low + 1] - actions[low])
 

@@ -221,9 +221,9 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def command(*arguments: str) -> subprocess.Popen[str]:
+def command(*arguments: str, policy: str = "scripted") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "policy_server", "serve", "--policy", "scripted", *arguments],
+        [sys.executable, "-m", "policy_server", "serve", "--policy", policy, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -14,9 +14,9 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 LONGEST = 400
 
 PURE = (
-    "answers", "bodies", "fault_matrix", "faults", "follower", "hermite", "inputs", "joint_watch", "layout", "moves",
-    "picture_watch", "planner", "playback", "refused", "run_options", "seam_statistics", "settings", "shaper", "states",
-    "timeline",
+    "answers", "bodies", "delays", "fault_matrix", "faults", "follower", "hermite", "inputs", "joint_watch", "layout",
+    "moves", "pacing", "picture_watch", "planner", "playback", "refused", "remainder", "run_options", "seam_statistics",
+    "settings", "shaper", "states", "stuck", "timeline",
 )  # fmt: skip
 IMPURE = {"os", "socket", "time", "multiprocessing", "threading", "asyncio", "subprocess", "select"}
 

@@ -9,7 +9,7 @@ from synthetic import sim_config
 
 from controller.faults import FaultCode
 from controller.jpeg import encode_jpeg
-from controller.link import SessionError, check_server
+from controller.server_terms import SessionError, check_server
 from policy_server.images import read_picture
 from policy_server.protocol import JPEG_IMAGES, REQUEST_ID, ServerInfo
 

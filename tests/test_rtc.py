@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from test_model_fast import QUICKLY, TINY, inputs_of, noise_of, params_of, served
 
+from policy_server.continuation import soft_mask
 from policy_server.model.fast import Plan, sample
 from policy_server.model.fused import fuse
 from policy_server.model.pi0 import flow_times
-from policy_server.model.rtc import MAX_GUIDANCE, bent, guidance, sample_guided, soft_mask, target_of
+from policy_server.model.rtc import MAX_GUIDANCE, bent, guidance, sample_guided, target_of
 
 SHAPE = (1, TINY.action_horizon, TINY.action_dim)
 

@@ -53,6 +53,26 @@ def test_it_copes_with_servos_that_lag():
     assert loop.run(TASK_S, done)
 
 
+def test_played_slower_it_takes_the_same_way():
+    """The task at 0.3 of its speed: as well done, and no faster anywhere than that."""
+    whole, slow = Loop(1, fixed(0.08), speed=1.0), Loop(1, fixed(0.08), speed=0.3)
+    assert whole.run(TASK_S, done)
+    assert slow.run(TASK_S / 0.3, done)
+    assert slow.phases == list(Phase)
+    ways = [np.array(loop.commands)[:, ARMS] for loop in (whole, slow)]
+    fastest = [np.abs(np.diff(way, axis=0)).max() / 0.005 for way in ways]
+    assert fastest[1] <= 0.3 * 1.2
+    apart = np.abs(ways[1][:, None, :] - ways[0][None, ::10, :]).max(axis=2).min(axis=1)
+    assert apart.max() < 0.15
+
+
+@pytest.mark.parametrize(("delay_s", "speed"), [(0.1, 1.0), (0.4, 1.0), (0.1, 0.5)])
+def test_with_its_chunks_bound_to_their_predecessors_it_does_the_task(delay_s, speed):
+    loop = Loop(2, fixed(delay_s), speed=speed, rtc=True)
+    assert loop.run(TASK_S / speed, done)
+    check_manners(loop)
+
+
 def until(phase):
     return lambda loop: loop.phases[-1] is phase
 
@@ -142,12 +162,58 @@ def test_with_the_lighter_in_the_cup_it_rests():
     assert desk.session.phase is Phase.REST
 
 
+def test_its_place_on_the_path_is_the_policy_s_time_where_that_is_told():
+    """The clock of the wall says 100 ms between two observations, the policy's time 30 ms, and that counts."""
+    played, own = Desk(), Desk()
+    played.ask(playback_s=2.0)
+    own.ask()
+    for step in range(1, 8):
+        played.now_s += 0.1
+        own.now_s += 0.03
+        slow, real = played.ask(playback_s=2.0 + 0.03 * step), own.ask()
+    np.testing.assert_allclose(slow, real, atol=1e-9)
+
+
+def test_while_the_policy_s_time_stands_the_plan_stands():
+    desk = Desk()
+    first = desk.ask(playback_s=0.0)
+    desk.now_s += 1.0
+    np.testing.assert_array_equal(desk.ask(playback_s=0.0), first)
+
+
+def test_a_new_run_starts_over():
+    desk = Desk()
+    desk.ask(playback_s=7.0)
+    desk.now_s += 0.1
+    desk.ask(playback_s=7.1)
+    desk.now_s += 0.1
+    shifted = AT_REST.copy()
+    shifted[1] += 0.03
+    np.testing.assert_allclose(desk.ask(q=shifted, playback_s=0.0)[0], shifted, atol=1e-9)
+
+
+@pytest.mark.parametrize("played", [-0.1, math.nan, math.inf, 1e8, "2", 1])
+def test_an_impossible_playback_is_refused(played):
+    with pytest.raises(ObservationError, match="playback_s"):
+        Desk().ask(playback_s=played)
+
+
+def test_a_chunk_continues_the_rest_that_it_is_given():
+    plain = Desk().ask()
+    rest = plain[:40] + 0.05
+    bound = Desk().ask(rtc={"actions": rest, "delay_steps": 6})
+    np.testing.assert_array_equal(bound[:6], rest[:6])
+    np.testing.assert_allclose(bound[40:], plain[40:], atol=1e-12)
+    apart = np.abs(bound - plain)[:, 0]
+    assert (np.diff(apart[6:41]) <= 1e-9).all(), "it lets go of the rest little by little"
+
+
 def test_what_it_says_of_itself():
     info = ScriptedPolicy().info
     assert info.cameras == CAMERAS
     assert info.image_size == (224, 224)
     assert (info.action_rate_hz, info.action_horizon, info.action_dim) == (ACTION_RATE_HZ, HORIZON, 14)
-    assert info.extensions == {"environment_state", "observation_age_s"}
+    assert info.extensions == {"environment_state", "observation_age_s", "playback_s", "rtc"}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import pytest
+from server_rig import command
 
 from policy_server import serve
 from policy_server.__main__ import main
@@ -57,6 +58,16 @@ def test_wrong_usage_is_status_2(argv: list[str], capsys: pytest.CaptureFixture[
         main(argv)
     assert ended.value.code == 2
     assert "usage: pi0-policy-server" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["scripted", "bimodal"])
+def test_policies_without_a_model_are_served_by_name(name: str) -> None:
+    with command("--port", "0", policy=name) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().rstrip().endswith(f"policy={name}")
+        finally:
+            process.kill()
 
 
 def test_a_model_is_loaded_with_its_defaults(loads: list[Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,6 @@ arrives weigh 1, the later ones ever less, those that the old chunk does not rea
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from policy_server.continuation import soft_mask
 from policy_server.model.fast import Plan, embed, flow, velocity
 from policy_server.model.fused import Step, Weights
 from policy_server.model.pi0 import Inputs
@@ -59,21 +59,6 @@ def guidance(t: Array) -> Array:
     """The weight of the correction at time t: (t² + (1 - t)²) / (t · (1 - t)), at most `MAX_GUIDANCE`."""
     done = jnp.maximum(1 - t, 1e-6)  # at t = 1 the bound holds
     return jnp.minimum((t**2 + done**2) / (t * done), MAX_GUIDANCE)
-
-
-def soft_mask(horizon: int, num_left: int, delay_steps: int) -> NDArray[np.float32]:
-    """The importance of each step, (horizon,), when the old chunk has `num_left` steps left.
-
-    The first `delay_steps` will have been executed when the new chunk is ready: 1. From there to the old chunk's end
-    it decays as (e^c - 1) · c / (e - 1), c falling linearly; beyond, 0.
-    """
-    importance = np.zeros(horizon, np.float32)
-    frozen = min(delay_steps, num_left)
-    importance[:frozen] = 1.0
-    for i in range(frozen, num_left):
-        c = (num_left - i) / (num_left - frozen + 1)
-        importance[i] = c * math.expm1(c) / math.expm1(1.0)
-    return importance
 
 
 def target_of(

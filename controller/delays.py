@@ -1,0 +1,36 @@
+"""How late an answer is to be expected, judged by the last ones. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+KEPT = 20
+UNKNOWN_S = 0.1
+"""Expected before anything is known."""
+
+
+class ExpectedDelay:
+    """From an observation's joint reading to the use of its actions: a quantile of the last delays.
+
+    Where the quantile lies between two of them, the longer one counts: answers that come sooner than expected do no
+    harm, but what was expected to be executed still and is not makes a seam.
+    """
+
+    def __init__(self, quantile: float) -> None:
+        self._quantile = quantile
+        self._delays_s: deque[float] = deque(maxlen=KEPT)
+
+    def add(self, delay_s: float) -> None:
+        self._delays_s.append(delay_s)
+
+    @property
+    def known(self) -> bool:
+        return bool(self._delays_s)
+
+    @property
+    def seconds(self) -> float:
+        if not self._delays_s:
+            return UNKNOWN_S
+        return float(np.quantile(list(self._delays_s), self._quantile, method="higher"))

@@ -1,0 +1,214 @@
+"""One connection to the policy server: what is asked, when, and whether the answer is to be believed.
+
+Exactly one request is under way at a time; the next one leaves on a fresh frame once the last answer came and enough of
+its chunk is past (`pacing`), while the arms go on executing. Whatever is wrong ends the session, so a late reply can
+never be taken for a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+
+from controller.answers import Acceptance, AnswerError, actions_from
+from controller.faults import FaultCode
+from controller.jpeg import encode_jpeg
+from controller.link_memory import Answer, LinkMemory, Order
+from controller.observer import Observation, Observer
+from controller.pacing import Followed
+from controller.run_options import Seam
+from controller.server_terms import KNOWN_EXTENSIONS, SessionError, check_server
+from policy_server.protocol import (
+    ENVIRONMENT_STATE,
+    OBSERVATION_AGE,
+    PLAYBACK,
+    REQUEST_ID,
+    RTC,
+    ProtocolError,
+    ServerInfo,
+    pack,
+    unpack,
+)
+
+
+class Wakes:
+    """What a session waits for: a new frame, a new order."""
+
+    def __init__(self) -> None:
+        self.framed, self.ordered = asyncio.Event(), asyncio.Event()
+
+
+class Session:
+    """One connection to the policy server."""
+
+    def __init__(self, memory: LinkMemory, wakes: Wakes, socket: ClientConnection, info: ServerInfo) -> None:
+        self._memory, self._wakes, self._socket, self._info = memory, wakes, socket, info
+        self._config = memory.child.config
+        self.cameras, self._rate_hz = check_server(info, self._config)
+        policy = self._config.policy
+        encode = partial(encode_jpeg, quality=policy.jpeg_quality) if policy.image_encoding == "jpeg" else None
+        self._observer = Observer(memory.child, self.cameras, ENVIRONMENT_STATE in info.extensions, encode)
+        self._acceptance = Acceptance.of(self._config)
+        self._answered = False
+
+    def described(self) -> dict[str, Any]:
+        """What the daemon's status shows of the server."""
+        info = self._info
+        return {
+            "server": _ascii(info.server),
+            "policy": _ascii(info.policy),
+            "cameras": self.cameras,
+            "image_size": info.image_size,
+            "action_rate_hz": self._rate_hz,
+            "action_horizon": info.action_horizon,
+            "extensions": sorted(info.extensions & KNOWN_EXTENSIONS),
+        }
+
+    async def serve(self) -> None:
+        """Answer orders until the connection ends. Raises SessionError or ConnectionClosed."""
+        closed = asyncio.ensure_future(self._socket.wait_closed())
+        try:
+            while not closed.done():
+                motion_id = self._memory.order().motion_id
+                if motion_id == 0:
+                    await _wait(self._wakes.ordered, 0.5, closed)
+                elif (order := await self._turn(motion_id, closed)) is not None:
+                    await self._request(order)
+        finally:
+            closed.cancel()
+        raise SessionError(FaultCode.POLICY_LOST, "the server closed the connection")
+
+    async def _turn(self, motion_id: int, closed: asyncio.Future[None]) -> Order | None:
+        """Wait until the next request is due and every camera has a frame not sent before, the last of them just come.
+
+        The order then in force; None when it is about another motion, or the connection has ended.
+        """
+        cameras, arrived, begin_s = self._config.cameras, True, time.monotonic()
+        while True:
+            order, now_ns = self._memory.order(), time.monotonic_ns()
+            if closed.done() or order.motion_id != motion_id:
+                return None
+            waiting = self._observer.waiting_for()
+            if not waiting and arrived:
+                if self._memory.pacing.due(now_ns, self._memory.plan(motion_id), order.execution_horizon):
+                    return order
+                begin_s = time.monotonic()
+            waiting = waiting or list(self.cameras)
+            bound_s = min(cameras[name].max_age_s for name in waiting)
+            age_s = time.monotonic() - begin_s
+            if age_s > bound_s:
+                self._memory.trip(
+                    FaultCode.CAMERA_STALE,
+                    f"no fresh frame from {', '.join(waiting)} for {age_s:.2f} s (bound {bound_s:.2f} s)",
+                    motion_id,
+                )
+                begin_s = time.monotonic()
+            arrived = await _wait(self._wakes.framed, 0.05, closed)
+
+    async def _request(self, order: Order) -> None:
+        memory, status, motion_id = self._memory, self._memory.child.status, order.motion_id
+        t_build_ns = time.monotonic_ns()
+        observation = self._observer.observe(order.prompt)
+        # cameras that take turns at a low rate are as far apart as their period, and none of them is late
+        bound_s = max(self._config.policy.max_observation_spread_s, 1.5 / observation.slowest_hz)
+        if observation.spread_s > bound_s:
+            text = f"exposures lie {observation.spread_s:.3f} s apart (bound {bound_s:.3f} s)"
+            memory.trip(FaultCode.OBSERVATION_SPREAD, text, motion_id)
+            return
+        chunk_id, plan, first = memory.next_chunk_id(), memory.plan(motion_id), not self._answered
+        message = pack(observation.request | self._extras(chunk_id, observation, plan, order.seam))
+        t_sent_ns = time.monotonic_ns()
+        status["requests"] += 1
+        reply = await self._ask(message)
+        t_received_ns = time.monotonic_ns()
+        answer = self._decode(reply, chunk_id)
+        status["answers"] += 1
+        status["build_ms"] = (t_sent_ns - t_build_ns) * 1e-6
+        status["inference_ms"] = _inference_ms(answer)
+        try:
+            actions = actions_from(answer, self._acceptance, self._rate_hz)
+        except AnswerError as error:
+            raise SessionError(FaultCode.ANSWER_INVALID, str(error)) from None
+        if not first:  # a server may compile its model for the first request of a connection
+            memory.note_delay(observation, t_received_ns)
+        if memory.order().motion_id != motion_id:
+            return  # stopped meanwhile
+        playing = plan is not None and plan.playing
+        stuck = memory.stuck.answered(motion_id, answer["actions"], observation.request["state"], playing)
+        status["same_answers"] = memory.stuck.same
+        if stuck is not None:
+            memory.trip(*stuck, motion_id)
+            return
+        memory.deliver(Answer(chunk_id, motion_id, observation, t_sent_ns, t_received_ns, self._rate_hz, actions))
+
+    def _extras(self, chunk_id: int, observation: Observation, plan: Followed | None, seam: Seam) -> dict[str, Any]:
+        """What a request carries beyond the observation, of what this server offers to take."""
+        offered, t_ns = self._info.extensions, observation.t_observation_ns
+        extras: dict[str, Any] = {}
+        if REQUEST_ID in offered:
+            extras[REQUEST_ID] = chunk_id
+        if PLAYBACK in offered:
+            extras[PLAYBACK] = max(plan.playback.at(t_ns), 0) * 1e-9 if plan is not None else 0.0
+        if RTC in offered and seam is Seam.RTC and plan is not None:
+            rest = self._memory.delivered.remainder(
+                plan, t_ns, self._memory.delay.seconds, self._info.action_horizon
+            )
+            if rest is not None:
+                extras[RTC] = {"actions": rest.actions, "delay_steps": rest.delay_steps}
+        if OBSERVATION_AGE in offered:
+            extras[OBSERVATION_AGE] = (time.monotonic_ns() - t_ns) * 1e-9
+        return extras
+
+    async def _ask(self, message: bytes) -> bytes:
+        policy = self._config.policy
+        timeout_s = policy.request_timeout_s if self._answered else policy.first_answer_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._socket.send(message)
+                reply = await self._socket.recv()
+        except TimeoutError:
+            raise SessionError(FaultCode.POLICY_LOST, f"no answer within {timeout_s:g} s") from None
+        if isinstance(reply, str):
+            last = reply.strip().splitlines()[-1:] or ["(no text)"]
+            raise SessionError(FaultCode.POLICY_REFUSED, f"the server answered: {last[0][:160]}")
+        self._answered = True
+        return reply
+
+    def _decode(self, reply: bytes, chunk_id: int) -> dict[str, Any]:
+        try:
+            answer = unpack(reply)
+        except ProtocolError as error:
+            raise SessionError(FaultCode.ANSWER_INVALID, f"the answer cannot be read: {error}") from None
+        if not isinstance(answer, dict):
+            kind = type(answer).__name__
+            raise SessionError(FaultCode.ANSWER_INVALID, f"the answer is a {kind}, must be a map")
+        if REQUEST_ID in self._info.extensions and answer.get(REQUEST_ID) != chunk_id:
+            got = answer.get(REQUEST_ID)
+            raise SessionError(FaultCode.ANSWER_INVALID, f"answer to request {got!r}, expected {chunk_id}")
+        return answer
+
+
+async def _wait(event: asyncio.Event, timeout_s: float, closed: asyncio.Future[None]) -> bool:
+    """Until the event (True), the timeout, or the end of the connection."""
+    waiter = asyncio.ensure_future(event.wait())
+    either: set[asyncio.Future[Any]] = {waiter, closed}
+    await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    happened = event.is_set()
+    event.clear()
+    return happened
+
+
+def _ascii(text: str | None) -> str | None:
+    """A server's name as it fits the status record, whatever it says."""
+    return text[:80].encode("ascii", "replace").decode() if text else None
+
+
+def _inference_ms(answer: dict[str, Any]) -> float:
+    timing = answer.get("server_timing")
+    value = timing.get("infer_ms") if isinstance(timing, dict) else None
+    return float(value) if isinstance(value, int | float) else float("nan")

@@ -1,0 +1,210 @@
+"""The policy link against a real server: when it asks, what a request carries, what it makes of the answers."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+from link_rig import HOME, MOTION, RecordedPolicy, linked
+from server_rig import until
+
+from controller import layout
+from controller.faults import FaultCode
+from controller.planner import Phase
+from controller.run_options import Seam
+
+EVERYTHING = frozenset({"rtc", "playback_s", "observation_age_s"})
+WAVE = HOME + 0.2 * np.sin(np.arange(50) / 12.0)[:, None] * np.array([1.0] * 6 + [0.0] + [1.0] * 6 + [0.0])
+QUIET_S = 0.3
+"""Long enough for a request that should not leave to have left: six times what the link sleeps at most."""
+
+
+def waving(extensions=EVERYTHING):
+    """Never the same answer twice."""
+    counted = iter(range(10**6))
+    return RecordedPolicy(lambda seen: WAVE + 1e-5 * next(counted), extensions)
+
+
+def never(rig, asked, count):
+    time.sleep(QUIET_S)
+    assert len(asked) == count
+
+
+def test_each_request_leaves_on_a_fresh_frame():
+    policy = waving()
+    with linked(policy) as rig:
+        rig.see()
+        never(rig, policy.asked, 0)
+        rig.order()
+        rig.exchange()
+        never(rig, policy.asked, 1)
+        rig.exchange()
+        assert len(policy.asked) == 2
+        rig.order(motion_id=0)
+        rig.see()
+        never(rig, policy.asked, 2)
+
+
+def test_with_an_execution_horizon_it_waits_for_the_steps_and_then_for_a_frame():
+    policy = waving()
+    with linked(policy) as rig:
+        rig.order(execution_horizon=25)
+        chunk_id = int(rig.exchange()["chunk_id"])
+        rig.plan(chunk_id, begun_s=0.0, speed=0.0)
+        rig.see()
+        never(rig, policy.asked, 1)
+        rig.plan(chunk_id, begun_s=0.6)
+        never(rig, policy.asked, 1)  # due, but there is no fresh frame
+        rig.see()
+        until(lambda: len(policy.asked) == 2)
+
+
+def test_a_chunk_that_control_has_not_taken_up_is_waited_for():
+    policy = waving()
+    with linked(policy) as rig:
+        rig.order(execution_horizon=25)
+        first = int(rig.exchange()["chunk_id"])
+        rig.plan(first, begun_s=0.6)
+        second = int(rig.exchange()["chunk_id"])
+        rig.see()
+        never(rig, policy.asked, 2)
+        rig.plan(second, tau0_s=0.5, begun_s=1.2)
+        rig.see()
+        until(lambda: len(policy.asked) == 3)
+
+
+def test_before_control_follows_requests_do_not_wait_for_steps():
+    policy = waving()
+    with linked(policy) as rig:
+        rig.order(execution_horizon=40)
+        chunk_id = int(rig.exchange()["chunk_id"])
+        rig.exchange()
+        rig.plan(chunk_id, speed=0.0, phase=Phase.RAMP)
+        rig.exchange()
+        assert len(policy.asked) == 3
+
+
+def test_the_rest_of_the_followed_chunk_goes_with_the_request():
+    policy = waving()
+    with linked(policy) as rig:
+        rig.order(seam=Seam.RTC)
+        chunk = rig.exchange()
+        assert "rtc" not in policy.asked[0], "there is no plan yet"
+        rig.plan(int(chunk["chunk_id"]), begun_s=0.41, speed=0.5)
+        rig.exchange()
+        rest = policy.asked[1]["rtc"]
+        steps = 50 - len(rest["actions"])
+        assert steps >= 10, "0.41 s and more at half the speed"
+        played = policy.asked[1]["playback_s"] * 50.0
+        assert math.ceil(played - 1e-3) == steps
+        between = WAVE[steps - 1 : steps + 1]
+        assert (rest["actions"][0] >= between.min(axis=0) - 1e-3).all()
+        assert (rest["actions"][0] <= between.max(axis=0) + 1e-3).all()
+        np.testing.assert_allclose(rest["actions"][-1], WAVE[-1], atol=0.02)
+        assert rest["delay_steps"] == 3, "0.1 s, which is stated while nothing is known, at half the speed"
+
+
+def test_the_chunk_that_is_followed_counts_not_the_newest():
+    policy = waving()
+    with linked(policy) as rig:
+        rig.order(seam=Seam.RTC)
+        first = rig.exchange()
+        rig.exchange()
+        rig.plan(int(first["chunk_id"]), speed=0.0)
+        rig.exchange()
+        np.testing.assert_allclose(policy.asked[2]["rtc"]["actions"], first["actions"][:50], atol=1e-12)
+        assert policy.asked[2]["rtc"]["delay_steps"] == 0
+
+
+@pytest.mark.parametrize(
+    ("seam", "extensions"), [(Seam.BLEND, EVERYTHING), (Seam.RTC, EVERYTHING - {"rtc"}), (Seam.ENSEMBLE, EVERYTHING)]
+)
+def test_a_rest_is_sent_when_asked_for_and_offered(seam, extensions):
+    policy = waving(extensions)
+    with linked(policy) as rig:
+        rig.order(seam=seam)
+        rig.plan(int(rig.exchange()["chunk_id"]), begun_s=0.2)
+        rig.exchange()
+        assert "rtc" not in policy.asked[1]
+
+
+def test_a_plan_of_another_motion_is_none_of_this_one():
+    policy = waving()
+    with linked(policy) as rig:
+        rig.order(seam=Seam.RTC)
+        rig.plan(int(rig.exchange()["chunk_id"]), begun_s=5.0, motion_id=MOTION - 1)
+        rig.exchange()
+        assert "rtc" not in policy.asked[1]
+        assert policy.asked[1]["playback_s"] == 0.0
+
+
+def test_the_policy_s_time_goes_with_each_request():
+    policy = waving()
+    with linked(policy) as rig:
+        rig.order()
+        chunk_id = int(rig.exchange()["chunk_id"])
+        rig.plan(chunk_id, begun_s=10.0, speed=0.3, tau_play_ns=2_000_000_000)
+        rig.exchange()
+        told = [asked["playback_s"] for asked in policy.asked]
+        assert told[0] == 0.0
+        assert told[1] >= 5.0
+        record = np.zeros((), layout.PLAN)
+        rig.rings["plan"].reader().newest(record)
+        seen_ns = int(rig.chunk()["t_observation_ns"]) - int(record["t_play_ns"])
+        assert told[1] == pytest.approx(2.0 + 0.3 * seen_ns * 1e-9, abs=1e-6)
+
+
+def test_a_server_that_offers_nothing_gets_nothing():
+    policy = waving(frozenset())
+    with linked(policy) as rig:
+        rig.order(seam=Seam.RTC)
+        rig.plan(int(rig.exchange()["chunk_id"]), begun_s=0.2)
+        rig.exchange()
+        assert set(policy.asked[1]) == {"state", "images", "prompt"}, "but the id, which its server takes off"
+
+
+def test_the_expected_delay_leaves_out_a_connection_s_first_call():
+    gate = threading.Event()
+    policy = RecordedPolicy(lambda seen: gate.wait(QUIET_S) or WAVE, EVERYTHING)
+    with linked(policy) as rig:
+        assert math.isnan(rig.status["expected_delay_ms"])
+        rig.order()
+        rig.exchange()
+        assert math.isnan(rig.status["expected_delay_ms"])
+        gate.clear()
+        rig.exchange()
+        assert rig.status["expected_delay_ms"] >= QUIET_S * 1e3
+        assert rig.status["expected_delay_ms"] >= (rig.chunk()["t_received_ns"] - rig.chunk()["t_observation_ns"]) / 1e6
+
+
+def test_a_policy_that_no_longer_looks_faults_the_motion():
+    policy = RecordedPolicy(lambda seen: WAVE, EVERYTHING)
+    with linked(policy) as rig:
+        rig.order()
+        chunk_id = int(rig.exchange()["chunk_id"])
+        rig.plan(chunk_id)
+        for step in range(12):
+            assert not rig.faults
+            rig.exchange(HOME + 0.01 * step * np.eye(14)[2])
+            if rig.faults:
+                break
+        ((code, text, motion_id),) = rig.faults
+        assert (code, motion_id) == (FaultCode.POLICY_STUCK, MOTION)
+        assert "10 answers in a row" in text
+        assert "left_joint_2 moved by 0.090 rad" in text
+        assert rig.status["same_answers"] == 10
+
+
+def test_a_camera_that_stops_while_steps_are_waited_for_is_named():
+    policy = waving()
+    with linked(policy) as rig:
+        rig.order(execution_horizon=25)
+        rig.plan(int(rig.exchange()["chunk_id"]), speed=0.0)
+        rig.see()
+        until(lambda: rig.faults)
+        code, text, motion_id = rig.faults[0]
+        assert (code, motion_id) == (FaultCode.CAMERA_STALE, MOTION)
+        assert "no fresh frame from cam_high" in text
