@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 KEPT = 20
 UNKNOWN_S = 0.1
 """Expected before anything is known."""
+
+OVERDUE, OVERDUE_S = 1.5, 0.05
+"""An answer that takes this many times the expected delay and a little is as good as lost."""
 
 
 class ExpectedDelay:
@@ -34,3 +38,8 @@ class ExpectedDelay:
         if not self._delays_s:
             return UNKNOWN_S
         return float(np.quantile(list(self._delays_s), self._quantile, method="higher"))
+
+    @property
+    def overdue_s(self) -> float:
+        """After how long without an answer another request had better leave; infinite before a delay is known."""
+        return OVERDUE * self.seconds + OVERDUE_S if self.known else math.inf

@@ -1,14 +1,17 @@
 """One connection to the policy server: what is asked, when, and whether the answer is to be believed.
 
-Exactly one request is under way at a time; the next one leaves on a fresh frame once the last answer came and enough of
-its chunk is past (`pacing`), while the arms go on executing. Whatever is wrong ends the session, so a late reply can
-never be taken for a new one.
+One request is under way at a time; the next one leaves on a fresh frame once the last answer came and enough of its
+chunk is past (`pacing`), while the arms go on executing. Where the server names the request that it answers, one that
+is overdue is not waited for: another is sent, and whichever is answered first is used. Whatever is wrong ends the
+session, so a late reply can never be taken for a new one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -42,6 +45,18 @@ class Wakes:
         self.framed, self.ordered = asyncio.Event(), asyncio.Event()
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that is not answered yet. first: of its connection. playing: the policy's time passed then."""
+
+    chunk_id: int
+    motion_id: int
+    observation: Observation
+    t_sent_ns: int
+    playing: bool
+    first: bool
+
+
 class Session:
     """One connection to the policy server."""
 
@@ -54,6 +69,9 @@ class Session:
         self._observer = Observer(memory.child, self.cameras, ENVIRONMENT_STATE in info.extensions, encode)
         self._acceptance = Acceptance.of(self._config)
         self._answered = False
+        self._under_way: list[Asked] = []
+        self._silent_ns = 0
+        """Since when the server owes an answer."""
 
     def described(self) -> dict[str, Any]:
         """What the daemon's status shows of the server."""
@@ -74,10 +92,12 @@ class Session:
         try:
             while not closed.done():
                 motion_id = self._memory.order().motion_id
-                if motion_id == 0:
+                if self._patience_s() > 0.0:
+                    await self._receive()
+                elif motion_id == 0:
                     await _wait(self._wakes.ordered, 0.5, closed)
                 elif (order := await self._turn(motion_id, closed)) is not None:
-                    await self._request(order)
+                    await self._send(order)
         finally:
             closed.cancel()
         raise SessionError(FaultCode.POLICY_LOST, "the server closed the connection")
@@ -109,8 +129,9 @@ class Session:
                 begin_s = time.monotonic()
             arrived = await _wait(self._wakes.framed, 0.05, closed)
 
-    async def _request(self, order: Order) -> None:
-        memory, status, motion_id = self._memory, self._memory.child.status, order.motion_id
+    async def _send(self, order: Order) -> None:
+        """Put a request on its way, or fault where the frames do not belong together."""
+        memory, motion_id = self._memory, order.motion_id
         t_build_ns = time.monotonic_ns()
         observation = self._observer.observe(order.prompt)
         # cameras that take turns at a low rate are as far apart as their period, and none of them is late
@@ -119,31 +140,76 @@ class Session:
             text = f"exposures lie {observation.spread_s:.3f} s apart (bound {bound_s:.3f} s)"
             memory.trip(FaultCode.OBSERVATION_SPREAD, text, motion_id)
             return
-        chunk_id, plan, first = memory.next_chunk_id(), memory.plan(motion_id), not self._answered
+        chunk_id, plan = memory.next_chunk_id(), memory.plan(motion_id)
         message = pack(observation.request | self._extras(chunk_id, observation, plan, order.seam))
         t_sent_ns = time.monotonic_ns()
-        status["requests"] += 1
-        reply = await self._ask(message)
+        memory.child.status["requests"] += 1
+        memory.child.status["build_ms"] = (t_sent_ns - t_build_ns) * 1e-6
+        if not self._under_way or self._under_way[-1].motion_id != motion_id:
+            self._silent_ns = t_sent_ns
+        playing = plan is not None and plan.playing
+        self._under_way.append(Asked(chunk_id, motion_id, observation, t_sent_ns, playing, first=not self._answered))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._socket.send(message)
+        except TimeoutError:
+            raise self._silence() from None
+
+    @property
+    def _timeout_s(self) -> float:
+        policy = self._config.policy
+        return policy.request_timeout_s if self._answered else policy.first_answer_timeout_s
+
+    def _silence(self) -> SessionError:
+        return SessionError(FaultCode.POLICY_LOST, f"no answer within {self._timeout_s:g} s")
+
+    def _patience_s(self) -> float:
+        """How much longer to wait for an answer before another request may leave; 0 if none is awaited."""
+        if not self._under_way:
+            return 0.0
+        waited_s = (time.monotonic_ns() - self._under_way[-1].t_sent_ns) * 1e-9
+        overdue_s = self._memory.delay.overdue_s if REQUEST_ID in self._info.extensions else math.inf
+        return max(min(overdue_s if self._answered else math.inf, self._timeout_s) - waited_s, 0.0)
+
+    async def _receive(self) -> None:
+        """Take the next answer, or stop waiting for it once it is overdue. Raises SessionError."""
+        try:
+            async with asyncio.timeout(self._patience_s()):
+                reply = await self._socket.recv()
+        except TimeoutError:
+            if time.monotonic_ns() - self._silent_ns >= self._timeout_s * 1e9:
+                raise self._silence() from None
+            return
+        self._silent_ns = time.monotonic_ns()
+        if isinstance(reply, str):
+            last = reply.strip().splitlines()[-1:] or ["(no text)"]
+            raise SessionError(FaultCode.POLICY_REFUSED, f"the server answered: {last[0][:160]}")
+        self._answered = True
+        self._take(reply)
+
+    def _take(self, reply: bytes) -> None:
+        """Check an answer and hand it on, if its motion still goes on. Raises SessionError."""
+        memory, status = self._memory, self._memory.child.status
         t_received_ns = time.monotonic_ns()
-        answer = self._decode(reply, chunk_id)
+        answer, asked = self._decode(reply)
         status["answers"] += 1
-        status["build_ms"] = (t_sent_ns - t_build_ns) * 1e-6
         status["inference_ms"] = _inference_ms(answer)
         try:
             actions = actions_from(answer, self._acceptance, self._rate_hz)
         except AnswerError as error:
             raise SessionError(FaultCode.ANSWER_INVALID, str(error)) from None
-        if not first:  # a server may compile its model for the first request of a connection
+        observation, motion_id = asked.observation, asked.motion_id
+        if not asked.first:  # a server may compile its model for the first request of a connection
             memory.note_delay(observation, t_received_ns)
         if memory.order().motion_id != motion_id:
             return  # stopped meanwhile
-        playing = plan is not None and plan.playing
-        stuck = memory.stuck.answered(motion_id, answer["actions"], observation.request["state"], playing)
+        stuck = memory.stuck.answered(motion_id, answer["actions"], observation.request["state"], asked.playing)
         status["same_answers"] = memory.stuck.same
         if stuck is not None:
             memory.trip(*stuck, motion_id)
             return
-        memory.deliver(Answer(chunk_id, motion_id, observation, t_sent_ns, t_received_ns, self._rate_hz, actions))
+        t_sent_ns, rate_hz = asked.t_sent_ns, self._rate_hz
+        memory.deliver(Answer(asked.chunk_id, motion_id, observation, t_sent_ns, t_received_ns, rate_hz, actions))
 
     def _extras(self, chunk_id: int, observation: Observation, plan: Followed | None, seam: Seam) -> dict[str, Any]:
         """What a request carries beyond the observation, of what this server offers to take."""
@@ -163,22 +229,8 @@ class Session:
             extras[OBSERVATION_AGE] = (time.monotonic_ns() - t_ns) * 1e-9
         return extras
 
-    async def _ask(self, message: bytes) -> bytes:
-        policy = self._config.policy
-        timeout_s = policy.request_timeout_s if self._answered else policy.first_answer_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._socket.send(message)
-                reply = await self._socket.recv()
-        except TimeoutError:
-            raise SessionError(FaultCode.POLICY_LOST, f"no answer within {timeout_s:g} s") from None
-        if isinstance(reply, str):
-            last = reply.strip().splitlines()[-1:] or ["(no text)"]
-            raise SessionError(FaultCode.POLICY_REFUSED, f"the server answered: {last[0][:160]}")
-        self._answered = True
-        return reply
-
-    def _decode(self, reply: bytes, chunk_id: int) -> dict[str, Any]:
+    def _decode(self, reply: bytes) -> tuple[dict[str, Any], Asked]:
+        """The answer and the request that it belongs to; older ones are not waited for any more."""
         try:
             answer = unpack(reply)
         except ProtocolError as error:
@@ -186,10 +238,13 @@ class Session:
         if not isinstance(answer, dict):
             kind = type(answer).__name__
             raise SessionError(FaultCode.ANSWER_INVALID, f"the answer is a {kind}, must be a map")
-        if REQUEST_ID in self._info.extensions and answer.get(REQUEST_ID) != chunk_id:
-            got = answer.get(REQUEST_ID)
-            raise SessionError(FaultCode.ANSWER_INVALID, f"answer to request {got!r}, expected {chunk_id}")
-        return answer
+        asked, newest = {one.chunk_id: one for one in self._under_way}, self._under_way[-1]
+        chunk_id = answer.get(REQUEST_ID) if REQUEST_ID in self._info.extensions else newest.chunk_id
+        if type(chunk_id) is not int or chunk_id not in asked:
+            text = f"answer to request {chunk_id!r}, expected {newest.chunk_id}"
+            raise SessionError(FaultCode.ANSWER_INVALID, text)
+        self._under_way = [one for one in self._under_way if one.chunk_id > chunk_id]
+        return answer, asked[chunk_id]
 
 
 async def _wait(event: asyncio.Event, timeout_s: float, closed: asyncio.Future[None]) -> bool:

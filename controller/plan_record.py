@@ -1,18 +1,20 @@
-"""The PLAN record: what control follows, told to the policy link (which asks for its continuation) and the guard.
+"""The PLAN record: what control follows, told to the policy link (which asks for its continuation) and the guard. Pure.
 
 Written by control at every change of it, and every PERIOD_NS besides; then the guard is woken.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from controller import layout
 from controller.planner import Phase, Planner
 from controller.playback import Playback
-from shm import Ring, Wake
+
+if TYPE_CHECKING:
+    from shm import Ring, Wake
 
 PERIOD_NS = 100_000_000
 

@@ -15,8 +15,8 @@ LONGEST = 400
 
 PURE = (
     "answers", "bodies", "delays", "fault_matrix", "faults", "follower", "hermite", "inputs", "joint_watch", "layout",
-    "moves", "pacing", "picture_watch", "planner", "playback", "refused", "remainder", "run_options", "seam_statistics",
-    "settings", "shaper", "states", "stuck", "timeline",
+    "moves", "pacing", "picture_watch", "plan_record", "planner", "playback", "refused", "remainder", "run_options",
+    "seam_statistics", "settings", "shaper", "states", "stuck", "timeline",
 )  # fmt: skip
 IMPURE = {"os", "socket", "time", "multiprocessing", "threading", "asyncio", "subprocess", "select"}
 

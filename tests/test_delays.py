@@ -41,3 +41,10 @@ def test_at_least_the_quantile_s_share_came_no_later(delays, quantile):
     seconds = expecting(delays, quantile).seconds
     assert seconds in recent
     assert sum(delay <= seconds for delay in recent) >= quantile * (len(recent) - 1) + 1 - 1e-6
+
+
+def test_an_answer_is_overdue_after_one_and_a_half_times_the_expected_delay_once_that_is_known():
+    delay = ExpectedDelay(0.95)
+    assert delay.overdue_s == float("inf")
+    delay.add(0.2)
+    assert delay.overdue_s == pytest.approx(0.35)

@@ -208,3 +208,61 @@ def test_a_camera_that_stops_while_steps_are_waited_for_is_named():
         code, text, motion_id = rig.faults[0]
         assert (code, motion_id) == (FaultCode.CAMERA_STALE, MOTION)
         assert "no fresh frame from cam_high" in text
+
+
+def slow_from(third):
+    """Answers at once but for the third request, which waits until it is let go."""
+    counted = iter(range(10**6))
+
+    def actions(_seen):
+        n = next(counted)
+        if n == 2:
+            third.wait(10.0)
+        return WAVE + 1e-5 * n
+
+    return RecordedPolicy(actions, EVERYTHING)
+
+
+def test_an_overdue_answer_is_not_waited_for_and_used_when_it_comes_after_all():
+    third = threading.Event()
+    policy = slow_from(third)
+    with linked(policy) as rig:
+        rig.order()
+        rig.exchange()
+        rig.exchange()
+        rig.see()
+        until(lambda: rig.status["requests"] == 3)
+        until(lambda: rig.see() and rig.status["requests"] >= 4)  # the camera goes on
+        assert rig.status["answers"] == 2
+        third.set()
+        until(lambda: rig.status["answers"] >= 4)
+        assert rig.faults == []
+        until(lambda: rig.rings["chunk"].count == rig.status["answers"])
+
+
+def test_without_a_known_delay_nothing_is_overdue():
+    first = threading.Event()
+    policy = RecordedPolicy(lambda seen: first.wait(10.0) and WAVE, EVERYTHING)
+    with linked(policy) as rig:
+        rig.order()
+        rig.see()
+        until(lambda: rig.status["requests"] == 1)
+        for _ in range(5):
+            rig.see()
+            time.sleep(0.1)
+        assert rig.status["requests"] == 1
+        first.set()
+
+
+def test_a_server_that_never_answers_again_is_lost_however_often_it_is_asked():
+    third = threading.Event()
+    policy = slow_from(third)
+    with linked(policy, request_timeout_s=1.0) as rig:
+        rig.order()
+        rig.exchange()
+        rig.exchange()
+        until(lambda: rig.see() and rig.faults)
+        assert rig.faults[0][0] is FaultCode.POLICY_LOST
+        assert "no answer within 1 s" in rig.faults[0][1]
+        assert rig.status["requests"] > 3
+        third.set()

@@ -1,4 +1,4 @@
-"""The plan as control tells it: the rows are the timeline, the policy's time can be had back, changes are told at once."""
+"""The plan as control tells it: the rows are the timeline, the policy's time can be had back, changes come at once."""
 
 import numpy as np
 from motion_rig import HOME, MS, SETTINGS, Rig, joints
