@@ -152,11 +152,12 @@ class Control(_Section):
     seam: Literal["switch", "blend", "ensemble", "rtc"] = "blend"
     """How motion gets from one chunk to the next, unless a run chooses otherwise."""
     blend_s: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Shortest cross-fade from the old chunk to the new one, in the policy's time."""
+    """Shortest time in which the distance of a new chunk from the plan before is faded out, in the policy's time."""
     blend_max_s: Annotated[float, Field(ge=0, le=2)] = 0.5
     """Longest one."""
-    blend_acceleration: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """Part of robot.limits.acceleration that a cross-fade may take: where chunks are farther apart it lasts longer."""
+    blend_acceleration: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Part of robot.limits.acceleration that this may take in the arms: where chunks are farther apart it lasts longer.
+    Grippers may take all of theirs."""
     ensemble_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     """ensemble: the n-th oldest chunk weighs exp(-n * this)."""
     speed_ramp_s: Annotated[float, Field(ge=0.1, le=5)] = 0.4

@@ -145,7 +145,7 @@ class Planner:
         if self.phase in (Phase.RAMP, Phase.FOLLOW) and motion_id == self.motion_id and self.timeline:
             placed = replace(chunk, t0_ns=self.playback.at(chunk.t0_ns))
             if self.phase is Phase.RAMP:
-                spliced: Timeline | None = Timeline.start(placed, 0, self._settings.fading)
+                spliced: Timeline | None = Timeline.start(placed, self._settings.fading)
             else:
                 spliced = self._splice(now_ns, placed)
             if spliced is None:
@@ -162,15 +162,14 @@ class Planner:
         tau_ns = self.playback.at(now_ns + self._settings.lead_ns)
         spliced = self.timeline.splice(chunk, tau_ns, self.seam)
         if spliced is not None:
-            self.statistics.splice(self.seam, self.timeline.gap(chunk, tau_ns)[0])
+            self.statistics.splice(self.seam, self.timeline.at(tau_ns)[0] - chunk.at(tau_ns)[0])
             self._note_fade(spliced, tau_ns)
         return spliced
 
     def _note_fade(self, spliced: Timeline, tau_ns: int) -> None:
         """Until when the motion made from the timeline is that of a seam; a switch is bridged by a piece."""
-        settings = self._settings
-        shortest_ns = max(1e9 * settings.fading.shortest_s, settings.piece_ns)
-        self._tau_faded_ns = tau_ns + round(max(float(spliced.window_ns.max()), shortest_ns))
+        bridged_ns = tau_ns + self._settings.piece_ns
+        self._tau_faded_ns = max(spliced.fade.end_ns if spliced.fade is not None else 0, bridged_ns)
 
     def step(self, now_ns: int, permit: Permit, q_held: Vector, q_measured: Vector) -> Step | None:
         """The step for now; None when there is nothing to say (no permission to move)."""
@@ -221,7 +220,7 @@ class Planner:
         if first is None or first.motion_id != permit.motion_id:
             self._end(FaultCode.PLAN_ENDED, f"motion {permit.motion_id} began without a first chunk")
             return
-        self.timeline = Timeline.start(replace(first.chunk, t0_ns=0), 0, self._settings.fading)
+        self.timeline = Timeline.start(replace(first.chunk, t0_ns=0), self._settings.fading)
         self.goal = first.chunk.actions[0]
         self._move = to_pose(start, self.goal, self._settings.ramp)
         self.trace, self.t_spliced_ns = first.trace, now_ns
@@ -295,8 +294,7 @@ class Planner:
         self.playback = Playback.standing(t_ns, self._settings.speed_ramp_s).towards(permit.speed, t_ns)
         newest = self.timeline.chunk
         shifted = replace(newest, actions=newest.actions + (self.goal - newest.actions[0]))
-        self.timeline = Timeline.start(shifted, 0, self._settings.fading).splice(newest, 0, Seam.BLEND)
-        assert self.timeline is not None  # a chunk does not end where it begins
+        self.timeline = self.timeline.faded_from(Timeline.start(shifted, self._settings.fading), 0)
         self._note_fade(self.timeline, 0)
         self.phase = Phase.FOLLOW
         self.changes += 1

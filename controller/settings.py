@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from controller.config import Config, MoveLimits, both_arms
 from controller.follower import Gate
 from controller.moves import Bounds
 from controller.planner import Settings
+from controller.robots.base import GRIPPERS, N_JOINTS, Vector
 from controller.shaper import SHAPED, Range
 from controller.timeline import Fading
 
@@ -16,6 +19,12 @@ def _bounds(limits: MoveLimits) -> Bounds:
 
 def _range(config: Config) -> Range:
     return Range(both_arms(config.robot.limits.lower), both_arms(config.robot.limits.upper))
+
+
+def _blend_acceleration(config: Config) -> Vector:
+    share = np.full(N_JOINTS, config.control.blend_acceleration)
+    share[list(GRIPPERS)] = 1.0  # a hand that closes late misses
+    return share * both_arms(config.robot.limits.acceleration)
 
 
 def planner_settings(config: Config) -> Settings:
@@ -34,7 +43,7 @@ def planner_settings(config: Config) -> Settings:
         fading=Fading(
             config.control.blend_s,
             config.control.blend_max_s,
-            config.control.blend_acceleration * both_arms(limits.acceleration),
+            _blend_acceleration(config),
             config.control.ensemble_decay,
         ),
         speed_ramp_s=config.control.speed_ramp_s,

@@ -5,11 +5,13 @@ a cubic Hermite with central-difference velocities is followed, to rest at the l
 next is the seam (run_options.Seam):
 
     switch    the new chunk counts from the splice on; what follows the timeline has to bridge the gap
-    blend     cross-faded, joint by joint, over a window that is the longer the farther both are apart
-    ensemble  the weighted mean of every chunk that reaches the moment; each fades in at its splice and out at its end
+    blend     so does it, and its distance from the old plan at the splice is faded out, joint by joint, over a window
+              that is the longer the farther both are apart
+    ensemble  the same with the weighted mean of every chunk that reaches the moment
     rtc       as blend; the server has already continued the old chunk, so there is little left to fade
 
-Position and velocity are continuous everywhere but at a switch.
+Position and velocity are continuous everywhere but at a switch. What is faded is the distance, not the chunk: the new
+chunk's own motion is followed at once, and no chunk is needed any more once it has been replaced.
 """
 
 from __future__ import annotations
@@ -24,14 +26,14 @@ from controller.run_options import Seam
 
 Actions = NDArray[np.float64]
 Table = NDArray[np.float64]
+Instants = NDArray[np.int64]
 
-MOST_PARTS = 32
-"""Chunks in an ensemble; of more, the oldest fades out early, so that the work of a tick has a bound."""
+MOST_CHUNKS = 32
+"""In an ensemble: the work of a tick has a bound."""
 
-NEVER_NS = 2**62
-
-MOST_FADES = 8
-"""Cross-fades at a time, for the same reason; of more, the oldest has next to no weight."""
+PEAK_OF_POSITION, PEAK_OF_VELOCITY = 5.78, 3.95
+"""Largest acceleration of a fade over T seconds that begins with a distance d and a velocity v: 5.78 d / T^2 of the
+one and 3.95 v / T of the other, by the quintic's second derivative."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Chunk:
         q, qd = self.sample(np.array([t_ns]))
         return q[0], qd[0]
 
-    def sample(self, t_ns: NDArray[np.int64]) -> tuple[Table, Table]:
+    def sample(self, t_ns: Instants) -> tuple[Table, Table]:
         """Positions and velocities (n, joints) at n instants; outside the chunk its first or last action, at rest."""
         last = len(self.actions) - 1
         x = (t_ns - self.t0_ns) * (1e-9 * self.rate_hz)
@@ -77,7 +79,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Fading:
-    """How cross-fades are made. acceleration: what a fade may take of it (rad/s2, m/s2), one value per joint."""
+    """How seams are faded. acceleration: what a fade may take of it (rad/s2, m/s2), one value per joint."""
 
     shortest_s: float
     longest_s: float
@@ -85,47 +87,63 @@ class Fading:
     decay: float = 0.01
     """Of an ensemble: the n-th oldest chunk weighs exp(-n * decay)."""
 
-    def window_ns(self, gap: Vector, velocity_gap: Vector) -> Vector:
-        """The length of each joint's fade between two motions so far apart."""
-        position_s = np.sqrt(12.0 * np.abs(gap) / self.acceleration)
-        velocity_s = 6.0 * np.abs(velocity_gap) / self.acceleration
-        return 1e9 * np.clip(np.maximum(position_s, velocity_s), self.shortest_s, self.longest_s)
+    def window_s(self, distance: Vector, velocity: Vector) -> Vector:
+        """The length of each joint's fade; half of the acceleration is for the distance, half for the velocity."""
+        for_distance = np.sqrt(2.0 * PEAK_OF_POSITION * np.abs(distance) / self.acceleration)
+        for_velocity = 2.0 * PEAK_OF_VELOCITY * np.abs(velocity) / self.acceleration
+        return np.clip(np.maximum(for_distance, for_velocity), self.shortest_s, self.longest_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A chunk in an ensemble: it fades in from in_ns on and has faded out at out_ns, each within fade_ns per joint.
+class Fade:
+    """A distance that vanishes: from given position, velocity and acceleration to nothing, a quintic for each joint."""
 
-    The newest does not fade out; an older one ends with its chunk, but not before the next has faded in.
-    """
+    def __init__(self, t0_ns: int, window_s: Vector, q: Vector, qd: Vector, qdd: Vector) -> None:
+        self.t0_ns = t0_ns
+        self.window_s = np.maximum(window_s, 1e-9)
+        v, a = qd * self.window_s, 0.5 * qdd * self.window_s**2
+        self._c = (q, v, a, -10 * q - 6 * v - 3 * a, 15 * q + 8 * v + 3 * a, -6 * q - 3 * v - a)
 
-    chunk: Chunk
-    in_ns: int
-    out_ns: int
-    fade_ns: Vector
+    @property
+    def end_ns(self) -> int:
+        """When the last joint's is over."""
+        return self.t0_ns + round(1e9 * float(self.window_s.max()))
+
+    def _part(self, t_ns: Instants) -> Table:
+        x: Table = np.clip((t_ns - self.t0_ns)[:, None] * 1e-9 / self.window_s, 0.0, 1.0)
+        return x
+
+    def sample(self, t_ns: Instants) -> tuple[Table, Table]:
+        """Distances and their velocities (n, joints)."""
+        x, (c0, c1, c2, c3, c4, c5) = self._part(t_ns), self._c
+        q = c0 + x * (c1 + x * (c2 + x * (c3 + x * (c4 + x * c5))))
+        qd = c1 + x * (2 * c2 + x * (3 * c3 + x * (4 * c4 + x * 5 * c5)))
+        fading = x < 1.0
+        return q * fading, qd * fading / self.window_s
+
+    def acceleration(self, t_ns: int) -> Vector:
+        x, (_, _, c2, c3, c4, c5) = self._part(np.array([t_ns]))[0], self._c
+        qdd: Vector = (2 * c2 + x * (6 * c3 + x * (12 * c4 + x * 20 * c5))) * (x < 1.0) / self.window_s**2
+        return qdd
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What to follow now (one chunk, or an ensemble's, oldest first) and, while it fades, what that replaces."""
+    """What to follow: the newest chunk, or an ensemble's, oldest first; and what fades of the distance from before."""
 
     seam: Seam
     fading: Fading
-    parts: tuple[Part, ...]
-    previous: Timeline | None
-    t_splice_ns: int
-    window_ns: Vector
-    """Length of the fade from `previous`, one value per joint."""
+    chunks: tuple[Chunk, ...]
+    fade: Fade | None = None
 
     @staticmethod
-    def start(chunk: Chunk, t_ns: int, fading: Fading) -> Timeline:
-        """Follow this chunk from t_ns on, and nothing else."""
-        return _single(Seam.SWITCH, fading, chunk, t_ns)
+    def start(chunk: Chunk, fading: Fading) -> Timeline:
+        """Follow this chunk and nothing else."""
+        return Timeline(Seam.SWITCH, fading, (chunk,))
 
     @property
     def chunk(self) -> Chunk:
         """The newest."""
-        return self.parts[-1].chunk
+        return self.chunks[-1]
 
     @property
     def end_ns(self) -> int:
@@ -136,79 +154,45 @@ class Timeline:
         if chunk.end_ns <= t_ns:
             return None
         if seam is Seam.SWITCH:
-            return _single(seam, self.fading, chunk, t_ns)
-        gap, velocity_gap = self.gap(chunk, t_ns)
-        if seam is Seam.ENSEMBLE and self.seam is Seam.ENSEMBLE:
-            share = 1.0 / (len(self.parts) + 1)  # what the new chunk can move the mean by
-            fade_ns = self.fading.window_ns(share * gap, share * velocity_gap)
-            older = self._older(t_ns, t_ns + round(float(fade_ns.max())))
-            return replace(self.unfaded(t_ns), parts=(*older, Part(chunk, t_ns, NEVER_NS, fade_ns)))
-        window_ns = self.fading.window_ns(gap, velocity_gap)
-        return replace(_single(seam, self.fading, chunk, t_ns), previous=self.unfaded(t_ns), window_ns=window_ns)
+            return Timeline(seam, self.fading, (chunk,))
+        older = [old for old in self.chunks if old.end_ns > t_ns] if seam is Seam.ENSEMBLE is self.seam else []
+        return Timeline(seam, self.fading, (*older[1 - MOST_CHUNKS :], chunk)).faded_from(self, t_ns)
 
-    def gap(self, chunk: Chunk, t_ns: int) -> tuple[Vector, Vector]:
-        """How far the chunk is from what is followed at t_ns, in position and velocity."""
-        q, qd = self.at(t_ns)
-        q_new, qd_new = chunk.at(t_ns)
-        return q_new - q, qd_new - qd
+    def faded_from(self, old: Timeline, t_ns: int) -> Timeline:
+        """This timeline from where the old one is at t_ns on."""
+        (q_old, qd_old), (q, qd) = old.at(t_ns), self.at(t_ns)
+        distance, velocity = q_old - q, qd_old - qd
+        # what was fading goes on doing so: its acceleration is taken over; the chunks' own is rough, and is not
+        acceleration = old.fade.acceleration(t_ns) if old.fade is not None else np.zeros_like(q)
+        window_s = self.fading.window_s(distance, velocity)
+        return replace(self, fade=Fade(t_ns, window_s, distance, velocity, acceleration))
 
     def at(self, t_ns: int) -> tuple[Vector, Vector]:
         """Position (rad, m) and velocity at t_ns, per second of the policy's time."""
         q, qd = self.sample(np.array([t_ns]))
         return q[0], qd[0]
 
-    def sample(self, t_ns: NDArray[np.int64]) -> tuple[Table, Table]:
+    def sample(self, t_ns: Instants) -> tuple[Table, Table]:
         """Positions and velocities (n, joints) at n instants."""
-        q, qd = self.parts[0].chunk.sample(t_ns) if len(self.parts) == 1 else self._ensemble(t_ns)
-        if self.previous is None or ((t_ns - self.t_splice_ns)[:, None] >= self.window_ns).all():
+        q, qd = self.chunk.sample(t_ns) if len(self.chunks) == 1 else self._mean(t_ns)
+        if self.fade is None or (t_ns >= self.fade.end_ns).all():
             return q, qd
-        w, dw = _rise((t_ns - self.t_splice_ns)[:, None], self.window_ns)
-        q_old, qd_old = self.previous.sample(t_ns)
-        return q_old + w * (q - q_old), qd_old + w * (qd - qd_old) + dw * (q - q_old)
+        distance, velocity = self.fade.sample(t_ns)
+        return q + distance, qd + velocity
 
-    def _ensemble(self, t_ns: NDArray[np.int64]) -> tuple[Table, Table]:
-        weights, changes, positions, velocities = [], [], [], []
-        for n, part in enumerate(self.parts):
+    def _mean(self, t_ns: Instants) -> tuple[Table, Table]:
+        """Of an ensemble: the n-th oldest chunk weighs exp(-n * decay), and less and less as it ends."""
+        fade_s = max(self.fading.longest_s, 1e-9)
+        total, change = np.zeros((len(t_ns), 1)), np.zeros((len(t_ns), 1))
+        q_sum, qd_sum, shift = 0.0, 0.0, 0.0
+        for n, chunk in enumerate(self.chunks):
+            q, qd = chunk.sample(t_ns)
+            w, dw = np.ones((len(t_ns), 1)), np.zeros((len(t_ns), 1))
+            if chunk is not self.chunk:
+                x = np.clip((chunk.end_ns - t_ns)[:, None] * 1e-9 / fade_s, 0.0, 1.0)
+                w, dw = x * x * (3.0 - 2.0 * x), -6.0 * x * (1.0 - x) / fade_s
             age = np.exp(-n * self.fading.decay)
-            rise, d_rise = _rise((t_ns - part.in_ns)[:, None], part.fade_ns)
-            fall, d_fall = _rise((part.out_ns - t_ns)[:, None], part.fade_ns)
-            q, qd = part.chunk.sample(t_ns)
-            weights.append(age * rise * fall)
-            changes.append(age * (d_rise * fall - rise * d_fall))
-            positions.append(q)
-            velocities.append(qd)
-        w, dw = np.array(weights), np.array(changes)
-        q_all, qd_all = np.array(positions), np.array(velocities)
-        total = w.sum(axis=0)
-        q = (w * q_all).sum(axis=0) / total
-        return q, ((dw * (q_all - q)).sum(axis=0) + (w * qd_all).sum(axis=0)) / total
-
-    def _older(self, t_ns: int, t_replaced_ns: int) -> tuple[Part, ...]:
-        """The parts that are not over at t_ns once another one is the newest; the oldest of too many on its way out."""
-        newest = self.parts[-1]
-        kept = (*self.parts[:-1], replace(newest, out_ns=max(newest.chunk.end_ns, t_replaced_ns)))
-        parts = [part for part in kept if part.out_ns > t_ns]
-        for i in range(len(parts) - MOST_PARTS + 1):
-            out_ns = t_ns + round(float(parts[i].fade_ns.max()))
-            parts[i] = replace(parts[i], out_ns=min(parts[i].out_ns, out_ns))
-        return tuple(parts)
-
-    def unfaded(self, t_ns: int, most: int = MOST_FADES) -> Timeline:
-        """Without what has faded out by t_ns, so that a run of any length keeps a few chunks."""
-        if self.previous is None:
-            return self
-        faded = most == 0 or bool((t_ns >= self.t_splice_ns + self.window_ns).all())
-        return replace(self, previous=None if faded else self.previous.unfaded(t_ns, most - 1))
-
-
-def _single(seam: Seam, fading: Fading, chunk: Chunk, t_ns: int) -> Timeline:
-    n_joints = chunk.actions.shape[1]
-    faded_in_ns = t_ns - round(1e9 * fading.longest_s)  # it stands alone: there is nothing for it to fade in from
-    part = Part(chunk, faded_in_ns, NEVER_NS, np.full(n_joints, 1e9 * fading.shortest_s))
-    return Timeline(seam, fading, (part,), None, t_ns, np.zeros(n_joints))
-
-
-def _rise(dt_ns: NDArray[np.int64], window_ns: Vector) -> tuple[Table, Table]:
-    """From 0 to 1 within the window, and its change per second; at once where the window is empty."""
-    x = np.clip(dt_ns / np.maximum(window_ns, 1.0), 0.0, 1.0)
-    return x * x * (3.0 - 2.0 * x), 6.0 * x * (1.0 - x) * (1e9 / np.maximum(window_ns, 1.0))
+            total, change = total + age * w, change + age * dw
+            q_sum, qd_sum, shift = q_sum + age * w * q, qd_sum + age * w * qd, shift + age * dw * q
+        mean = q_sum / total
+        return mean, (qd_sum + shift - change * mean) / total
