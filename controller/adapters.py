@@ -1,6 +1,8 @@
-"""Which robots and cameras this version can drive. Pure; looked at before anything starts."""
+"""Which robots, cameras and guards this version can drive on this machine; looked at before anything starts."""
 
 from __future__ import annotations
+
+from importlib.util import find_spec
 
 from controller.config import Config
 
@@ -15,4 +17,9 @@ def lacking(config: Config) -> str:
     for name, camera in config.cameras.items():
         if camera.kind not in CAMERAS:
             return f"cameras.{name}.kind = {camera.kind!r}: this version has adapters for {', '.join(CAMERAS)} only"
+    if config.guard.enabled and find_spec("mujoco") is None:
+        return (
+            "guard.enabled = true needs MuJoCo, which is not installed: pip install 'pi0-controller[sim]', "
+            "or set guard.enabled = false and watch the arms yourself"
+        )
     return ""

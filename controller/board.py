@@ -58,6 +58,7 @@ def specs(config: Config) -> list[RingSpec]:
         (status_ring("control"), layout.CONTROL_STATUS, CELL),
         (status_ring("motor"), layout.MOTOR_STATUS, CELL),
         (status_ring("link"), layout.LINK_STATUS, CELL),
+        (status_ring("guard"), layout.GUARD_STATUS, CELL),
         (status_ring("recorder"), layout.RECORDER_STATUS, CELL),
     ]
     for name, camera in config.cameras.items():

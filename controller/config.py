@@ -38,6 +38,7 @@ class _Section(BaseModel):
 Finite = float
 Positive = Annotated[float, Field(gt=0)]
 Arm = Annotated[tuple[Finite, ...], Field(min_length=7, max_length=7, strict=False)]
+Point = Annotated[tuple[Finite, ...], Field(min_length=3, max_length=3, strict=False)]
 PositiveArm = Annotated[tuple[Positive, ...], Field(min_length=7, max_length=7, strict=False)]
 
 
@@ -216,7 +217,28 @@ class Guard(_Section):
     """The collision guard: looks ahead along the plan for collisions, on the kit's kinematic model."""
 
     enabled: bool = True
-    horizon_s: Annotated[float, Field(ge=0.1, le=2.0)] = 0.5
+    horizon_s: Annotated[float, Field(ge=0.2, le=2.0)] = 0.5
+    lag_s: Annotated[float, Field(ge=0.1, le=1.0)] = 0.3
+    """A motion whose plan has not been looked at for so long faults. What is left of the horizon is for braking."""
+    arm_clearance_m: Annotated[float, Field(ge=0, le=0.09)] = 0.015
+    """Least distance of one arm from the other."""
+    table_clearance_m: Annotated[float, Field(ge=-0.02, le=0.09)] = 0.01
+    """Of an arm from table and frame."""
+    finger_table_clearance_m: Annotated[float, Field(ge=-0.02, le=0.09)] = -0.003
+    """Of the fingers from the table plate: below 0, they may be commanded so far into it."""
+    workspace_lower: Point = (-0.40, -0.80, 0.0)
+    workspace_upper: Point = (0.60, 0.80, 0.85)
+    """Corners of the box (x, y, z in m) that no link's origin and no tool point may leave: origin under the middle of
+    the table plate, x away from the operator's camera post, y left, z up."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Guard:
+        for axis, low, high in zip("xyz", self.workspace_lower, self.workspace_upper, strict=True):
+            if low >= high:
+                raise ValueError(f"workspace is reversed: {axis} from {low} to {high}")
+        if self.lag_s >= self.horizon_s:
+            raise ValueError(f"lag_s = {self.lag_s} must be below horizon_s = {self.horizon_s}")
+        return self
 
 
 class Recorder(_Section):
@@ -321,7 +343,8 @@ def _line(path: str, error: Any) -> str:
     if error["type"] == "missing":
         return f"{path}: {key}: missing"
     if error["type"] in LENGTH:
-        return f"{path}: {key}: has {len(value)} values, must have 7: joint_0..joint_5, gripper"
+        wanted = "3: x, y, z" if key.startswith("guard.") else "7: joint_0..joint_5, gripper"
+        return f"{path}: {key}: has {len(value)} values, must have {wanted}"
     if error["type"] == "model_type":
         return f"{path}: {key} = {value!r}: must be a table"
     where = f"{path}: {key}" if key else path

@@ -62,7 +62,7 @@ MATRIX: dict[FaultCode, Row] = {
     FaultCode.MOTOR_LOST: Row(FAULT, STAND, STAND),
     FaultCode.CAMERA_LOST: Row(REFUSED, TOLD, BRAKE, ("its heartbeat's bound", *REPORT)),
     FaultCode.LINK_LOST: Row(REFUSED, TOLD, BRAKE, ("its heartbeat's bound", *REPORT)),
-    FaultCode.GUARD_LOST: Row(HOLD, BRAKE, BRAKE, ("its heartbeat's bound", *REPORT)),
+    FaultCode.GUARD_LOST: Row(HOLD, BRAKE, BRAKE, ("guard.lag_s", *REPORT)),
     FaultCode.POLICY_LOST: Row(REFUSED, TOLD, BRAKE, ("policy.request_timeout_s", *REPORT)),
     FaultCode.POLICY_REFUSED: Row(REFUSED, TOLD, BRAKE, REPORT),
     FaultCode.ANSWER_INVALID: Row(REFUSED, TOLD, BRAKE, REPORT),
@@ -100,6 +100,7 @@ TERMS: dict[str, Callable[[Config, float], float]] = {
     "cameras.*.patience_frames": lambda config, _: max(
         camera.patience_frames / camera.rate_hz for camera in config.cameras.values()
     ),
+    "guard.lag_s": lambda config, _: config.guard.lag_s,
     "robot.homing.settle_s": lambda config, _: config.robot.homing.settle_s,
     "robot.limits.contact_s": lambda config, _: config.robot.limits.contact_s,
     f"{FROZEN_S:g} s": lambda _, __: FROZEN_S,

@@ -146,6 +146,23 @@ LINK_STATUS = np.dtype(
     align=True,
 )
 
+GUARD_STATUS = np.dtype(
+    [
+        *_BEAT,
+        ("checks", "u8"),
+        ("checked_motion_id", "u8"),
+        ("t_checked_ns", "i8"),  # begin of the newest look at that motion that was brought to an end
+        ("check_ms", "f8"),  # how long the newest one of a motion to come took
+        ("check_max_ms", "f8"),
+        ("nearest", "S120"),  # the two bodies with the least room in the horizon, empty when none are near
+        ("nearest_m", "f8"),
+        ("nearest_bound_m", "f8"),
+        ("nearest_s", "f8"),  # how far ahead
+        ("stop_clear", "u1"),  # 1: braking at once would come to rest with all clearances kept
+    ],
+    align=True,
+)
+
 RECORDER_STATUS = np.dtype(
     [
         *_BEAT,

@@ -21,7 +21,7 @@ from controller.joint_watch import JointWatch, not_numbers
 from controller.planner import Permit
 from controller.robots.base import JointState, RobotError, Vector
 from controller.robots.factory import make
-from controller.settings import gate
+from controller.settings import contact_watch, gate
 from controller.ticker import Clock, MonotonicClock, Ticker
 
 STATUS_EVERY = 4
@@ -68,6 +68,7 @@ class Motor:
         self._joint_watch = JointWatch()
         self._follower = Follower(gate(child.config), _first(self.robot.connect()))
         self._follower.motion_id = int(permit["motion_id"])
+        self._contact = contact_watch(child.config)
         child.status["lease_margin_min_us"] = 1e6 * child.config.daemon.lease_s
 
     @property
@@ -85,8 +86,9 @@ class Motor:
         if number and (self._command is None or number != self._command.number):
             self._command = command_from(number, self._segment)
         before = follower.fault
-        alarm = self._joint_watch.look(now_ns, state, follower.q)
-        follower.step(now_ns, permit, self._command, state.q, alarm)
+        frozen = self._joint_watch.look(now_ns, state, follower.q)
+        contact = self._contact.check(now_ns, follower.mode is Mode.FOLLOW, state.external_effort)
+        follower.step(now_ns, permit, self._command, state.q, frozen or contact)
         self.robot.write(now_ns, follower.q, follower.qd)
         self._publish(state, now_ns)
         self._note(now_ns, permit)

@@ -31,6 +31,8 @@ def table(config: Config) -> list[Process]:
         Process("control", "controller.control", FaultCode.CONTROL_LOST, beat_s=0.25),
         Process("link", "controller.link", FaultCode.LINK_LOST, beat_s=1.0),
     ]
+    if config.guard.enabled:
+        rows.append(Process("guard", "controller.guard", FaultCode.GUARD_LOST, beat_s=2.0))
     rows += [
         Process(camera_process(name), "controller.camera", FaultCode.CAMERA_LOST, beat_s=2.0, nice=5)
         for name in config.cameras

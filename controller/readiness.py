@@ -9,6 +9,7 @@ from controller.board import camera_process
 from controller.children import Children
 from controller.config import Config
 from controller.follower import Mode
+from controller.guard_lag import GuardLag
 from controller.input_watch import InputWatch
 
 
@@ -17,11 +18,20 @@ class Readiness:
 
     def __init__(self, config: Config, children: Children, inputs: InputWatch) -> None:
         self._config, self._children, self._inputs = config, children, inputs
+        self._guard_lag = GuardLag(config.guard.lag_s)
+        self.robot = ("motor", "control", *(("guard",) if config.guard.enabled else ()))
+        """The processes without which nothing moves."""
 
     def missing(self, *processes: str) -> str:
         """Which of these processes are not there or do not beat."""
         names = [name for name in processes if not self._children[name].healthy]
         return f"not ready: {', '.join(names)}" if names else ""
+
+    def guard_behind(self, now_ns: int, motion_id: int) -> str:
+        """Why the collision guard does not keep up with the motion under way (0: none). Ask at every look."""
+        if not self._config.guard.enabled:
+            return ""
+        return self._guard_lag.watch(now_ns, motion_id, self._children["guard"].status)
 
     def at_rest(self, since_ns: int = 0) -> bool:
         """The motor process says that it holds, in a record written after since_ns."""
@@ -30,8 +40,8 @@ class Readiness:
         return fresh and int(motor.status["mode"]) == Mode.HOLD
 
     def missing_robot(self) -> str:
-        """The processes that drive the arms, and joint readings that can be believed."""
-        if missing := self.missing("motor", "control"):
+        """The processes without which nothing moves, and joint readings that can be believed."""
+        if missing := self.missing(*self.robot):
             return missing
         joints = self._inputs.joints(time.monotonic_ns())
         return "" if joints.valid else f"the joints {joints.reason}"

@@ -20,6 +20,7 @@ from controller.summary import (
     SEAM_COLUMNS,
     camera_rows,
     fault_lines,
+    guard_line,
     host_line,
     joint_label,
     latency_rows,
@@ -99,8 +100,8 @@ def screen(
         facts = facts[: left - seams[1]]
         left -= seams[1]
     left -= len(facts)
-    if left > 1:
-        bottom.append(_events(events, left))
+    if left > 0:
+        bottom.append(_events(events, left) if left > 1 else (BLANK, 1))
     return _stack([*top, *facts, *bottom, footer])
 
 
@@ -132,6 +133,7 @@ def _facts(status: Mapping[str, Any]) -> list[Part]:
         ("policy", policy_line(status)),
         ("motion", motion_line(status)),
         ("seam", play_line(status)),
+        ("guard", guard_line(status)),
         ("robot", robot_line(status)),
         ("daemon", title_line(status)),
         ("recorder", recorder_line(status)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from controller.config import Config, MoveLimits, both_arms
+from controller.contact import ContactWatch
 from controller.follower import Gate
 from controller.moves import Bounds
 from controller.planner import Settings
@@ -61,3 +62,8 @@ def gate(config: Config) -> Gate:
         brake=_bounds(limits.brake),
         stall_ns=round(1e9 * config.control.command_s),
     )
+
+
+def contact_watch(config: Config) -> ContactWatch:
+    limits = config.robot.limits
+    return ContactWatch(None if limits.contact is None else both_arms(limits.contact), limits.contact_s)

@@ -77,12 +77,20 @@ def _robot(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
         "kind": config.kind,
         "joint_names": list(JOINT_NAMES),
         **{key: record[field].round(5).tolist() if known else None for key, field in vectors.items()},
+        "contact": _contact(config.limits.contact is not None, record["external_effort"]) if known else None,
         "mode": Mode(int(record["mode"])).name.lower() if known else None,
         "lower": both_arms(config.limits.lower).tolist(),
         "upper": both_arms(config.limits.upper).tolist(),
         "age_ms": _number((now_ns - int(record["t_ns"])) * 1e-6) if known else None,
         "environment": _environment(daemon),
     }
+
+
+def _contact(watched: bool, effort: np.ndarray[Any, Any]) -> str:
+    """Whether the contact guard works: it needs bounds, and a driver that reports external efforts."""
+    if not watched:
+        return "off"
+    return "not reported" if np.isnan(effort).any() else "watched"
 
 
 def _environment(daemon: Supervisor) -> dict[str, Any] | None:
@@ -199,6 +207,25 @@ def _policy(daemon: Supervisor) -> dict[str, Any]:
     }
 
 
+def _guard(daemon: Supervisor) -> dict[str, Any]:
+    running = daemon.children.all.get("guard")
+    if running is None:
+        return {"enabled": False}
+    status = running.status
+    near = bool(status["nearest"])
+    return {
+        "enabled": True,
+        "checks": int(status["checks"]),
+        "check_ms": _number(status["check_ms"]),
+        "check_max_ms": _number(status["check_max_ms"]),
+        "nearest": layout.text(status["nearest"]) or None,
+        "nearest_mm": _number(1e3 * status["nearest_m"], 1) if near else None,
+        "bound_mm": _number(1e3 * status["nearest_bound_m"], 1) if near else None,
+        "ahead_s": _number(status["nearest_s"]) if near else None,
+        "stop_clear": bool(status["stop_clear"]) if status["checks"] else None,
+    }
+
+
 def _recorder(daemon: Supervisor) -> dict[str, Any] | None:
     running = daemon.children.all.get("recorder")
     if running is None:
@@ -229,6 +256,7 @@ def status_of(daemon: Supervisor) -> dict[str, Any]:
         "inputs": lambda: _inputs(daemon, now_ns),
         "cameras": lambda: _cameras(daemon, now_ns),
         "policy": lambda: _policy(daemon),
+        "guard": lambda: _guard(daemon),
         "recorder": lambda: _recorder(daemon),
     }
     return {

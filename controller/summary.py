@@ -51,9 +51,11 @@ def duration(seconds: Any) -> str:
 
 
 def state_line(status: Status) -> str:
-    """State, dry or not, homing, motion and prompt in one line."""
+    """State, dry or not, homing, a guard that is off, motion and prompt in one line."""
     dry = [DRY_RUN] if status.get("dry") else []
     parts = [text(status.get("state")).upper(), *dry, yes_no(status.get("homed"), "homed", "not homed")]
+    if look_up(status, "guard", "enabled") is False:
+        parts.append("guard OFF")
     if status.get("motion_id"):
         parts.append(f"motion {status['motion_id']}")
     if status.get("preparing"):
@@ -200,6 +202,7 @@ def summary(status: Status) -> str:
     facts += [
         ("motion", motion_line(status)),
         ("seam", f"{played(status)}  delay {delay(status)} (expected/last)"),
+        ("guard", guard_line(status)),
         ("recorder", recorder_line(status)),
         ("host", host_line(status)),
     ]
@@ -223,14 +226,14 @@ def title_line(status: Status) -> str:
 
 
 def robot_line(status: Status) -> str:
-    """Kind of robot, what the motor process does with it, how old the reading is."""
+    """Kind of robot, what the motor process does with it, how old the reading is, whether contacts are watched."""
     robot = status.get("robot")
     line = f"{text(look_up(robot, 'kind'))}  mode {text(look_up(robot, 'mode'))}  "
     line += f"state {number(look_up(robot, 'age_ms'), 0, 'ms')} old"
     if look_up(robot, "environment"):
         in_cup = look_up(robot, "environment", "lighter_in_cup")
         line += f"  lighter {yes_no(in_cup, 'in the cup', 'not in the cup')}"
-    return line
+    return line + f"  contact {text(look_up(robot, 'contact'))}"
 
 
 def motion_line(status: Status) -> str:
@@ -292,6 +295,18 @@ def seam_rows(status: Status) -> list[tuple[str, ...]]:
         )
         for key, (name, row) in enumerate(seams.items(), 1)
     ]
+
+
+def guard_line(status: Status) -> str:
+    """What the collision guard sees ahead."""
+    guard = status.get("guard")
+    if look_up(guard, "enabled") is False:
+        return "OFF: nobody looks ahead for collisions"
+    line = f"checks {number(look_up(guard, 'checks'))}  last {number(look_up(guard, 'check_ms'), 1, 'ms')}"
+    line += f"  nearest {text(look_up(guard, 'nearest'))}"
+    if look_up(guard, "nearest"):
+        line += f" {number(look_up(guard, 'nearest_mm'), 0, 'mm')} in {number(look_up(guard, 'ahead_s'), 2, 's')}"
+    return line
 
 
 def recorder_line(status: Status) -> str:

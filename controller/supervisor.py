@@ -107,7 +107,7 @@ class Supervisor:
         trips = self._trips
         self.orders.reset()
         deadline_ns = time.monotonic_ns() + round(RESET_TIMEOUT_S * 1e9)
-        while waiting := [name for name in ("motor", "control", "link") if self._must_reset(name)]:
+        while waiting := [name for name in (*self.ready.robot, "link") if self._must_reset(name)]:
             if time.monotonic_ns() > deadline_ns:
                 raise TimeoutError(f"no reset within {RESET_TIMEOUT_S:g} s by {', '.join(waiting)}; see its log")
             await asyncio.sleep(RENEW_S)
@@ -207,7 +207,7 @@ class Supervisor:
 
     def _reported_faults(self) -> None:
         """Faults that children found themselves, for the motion that goes on now."""
-        for name in ("motor", "control", "link"):
+        for name in (*self.ready.robot, "link"):
             status = self.children[name].status
             code = FaultCode(int(status["fault"]))
             if code is FaultCode.NONE or not self._has_reset(name):
@@ -220,8 +220,7 @@ class Supervisor:
         return bool(self.children[name].status["reset_count"] == self.orders.reset_count)
 
     def _must_reset(self, name: str) -> bool:
-        """A child that is being started again has nothing to forget."""
-        return self.children[name].healthy and not self._has_reset(name)
+        return self.children[name].healthy and not self._has_reset(name)  # one started anew has nothing to forget
 
     # ---- motion ------------------------------------------------------------------------------------------
 
@@ -306,6 +305,9 @@ class Supervisor:
         self._reported_faults()
         if (found := self.inputs.look(time.monotonic_ns())) and trips(found[0], self.machine.state):
             self.trip(*found)
+        moving = self.machine.state in (State.HOMING, State.RUNNING)
+        if behind := self.ready.guard_behind(time.monotonic_ns(), moving * self.orders.motion_id):
+            self.trip(FaultCode.GUARD_LOST, behind)
         control = self.children["control"].status
         arrived = int(control["phase"]) == Phase.DONE and int(control["phase_motion_id"]) == self.orders.motion_id
         failed = control["fault"] and int(control["fault_motion_id"]) == self.orders.motion_id

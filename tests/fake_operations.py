@@ -37,7 +37,7 @@ def full_status() -> dict[str, Any]:
         "realtime": "fifo 20, memory locked, cpu 3",
     }  # fmt: skip
     names = ["cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"]
-    children = ["control", "motor", *(f"camera {name}" for name in names), "link", "recorder"]
+    children = ["control", "motor", *(f"camera {name}" for name in names), "link", "guard", "recorder"]
     late = {"p50": 31.0, "p99": 88.0, "p999": 140.0, "max": 912.0}
     times = {"p50": 41.2, "p95": 47.9, "p99": 51.3, "last": 40.8}
     camera = {
@@ -59,7 +59,7 @@ def full_status() -> dict[str, Any]:
         "robot": {
             "kind": "simulated", "joint_names": [f"{side}_{joint}" for side in ("left", "right") for joint in ARM],
             "q": q * 2, "q_command": [value + 0.01 for value in q] * 2, "qd": [0.1] * 14, "effort": [1.0] * 14,
-            "mode": "follow", "lower": lower * 2, "upper": upper * 2, "age_ms": 3.1,
+            "mode": "follow", "contact": "watched", "lower": lower * 2, "upper": upper * 2, "age_ms": 3.1,
             "environment": {"names": ["a"], "values": [0.1], "lighter_in_cup": False},
         },
         "processes": {"supervisor": dict(process), **{name: dict(process) for name in children}},
@@ -79,6 +79,11 @@ def full_status() -> dict[str, Any]:
             "server": {"server": "pi0 0.1", "policy": "scripted"},
             "requests": 124, "answers": 123, "reconnects": 0, "expected_delay_ms": 112.0, "inference_ms": dict(times),
             "round_trip_ms": dict(times), "end_to_end_ms": dict(times), "observation_age_ms": dict(times),
+        },
+        "guard": {
+            "enabled": True, "checks": 800, "check_ms": 4.1, "check_max_ms": 9.7,
+            "nearest": "left finger and right finger", "nearest_mm": 23.4, "bound_mm": 15.0, "ahead_s": 0.31,
+            "stop_clear": True,
         },
         "recorder": {
             "recording": True, "directory": "runs/7", "faults": "runs/faults", "rows": 1000, "dropped": 0,

@@ -14,9 +14,10 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 LONGEST = 400
 
 PURE = (
-    "answers", "bodies", "delays", "fault_matrix", "faults", "follower", "hermite", "inputs", "joint_watch", "layout",
-    "moves", "pacing", "picture_watch", "plan_record", "planner", "playback", "refused", "remainder", "run_options",
-    "seam_statistics", "settings", "shaper", "states", "stuck", "timeline",
+    "answers", "bodies", "contact", "delays", "fault_matrix", "faults", "follower", "guard_lag", "hermite", "inputs",
+    "joint_watch", "layout", "lookahead", "margins", "moves", "pacing", "picture_watch", "plan_record", "planner",
+    "playback", "refused", "remainder", "run_options", "seam_statistics", "settings", "shaper", "states", "stuck",
+    "timeline",
 )  # fmt: skip
 IMPURE = {"os", "socket", "time", "multiprocessing", "threading", "asyncio", "subprocess", "select"}
 
@@ -28,7 +29,7 @@ DEVICES = {
 }
 """Where each may be imported: a file, or anywhere below a folder."""
 
-WORKERS = {f"controller.{name}" for name in ("motor", "control", "link", "camera", "recorder")}
+WORKERS = {f"controller.{name}" for name in ("motor", "control", "link", "camera", "recorder", "guard")}
 
 
 def name_of(path):

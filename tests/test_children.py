@@ -92,6 +92,6 @@ def test_every_process_of_a_configuration_is_in_the_table():
     rows = table(load(shipped("sim")))
     names = [row.name for row in rows]
     cameras = ["camera cam_high", "camera cam_low", "camera cam_left_wrist", "camera cam_right_wrist"]
-    assert names == ["motor", "control", "link", *cameras, "recorder"]
+    assert names == ["motor", "control", "link", "guard", *cameras, "recorder"]
     assert [row.name for row in rows if row.outlives_supervisor] == ["motor"]
     assert [row.name for row in rows if row.loss is None] == ["recorder"]

@@ -379,6 +379,16 @@ def test_a_speed_on_its_way_is_told() -> None:
     assert played(status | {"run": None}) == "blend"
 
 
+def test_a_guard_that_is_off_is_visible() -> None:
+    on, off = full_status(), full_status()
+    off["guard"] = {"enabled": False}
+    assert "OFF" not in summary(on)
+    assert "nearest left finger and right finger 23 mm in 0.31 s" in summary(on)
+    state = next(line for line in summary(off).splitlines() if line.startswith("state"))
+    assert "guard OFF" in state
+    assert "guard     OFF: nobody looks ahead for collisions" in summary(off)
+
+
 def test_words() -> None:
     assert number(float("nan"), 1, "ms") == "nan ms"
     assert number(True) == number("3") == number(None) == "-"

@@ -23,6 +23,7 @@ def test_both_files_move_alike():
     assert sim.robot.limits == real.robot.limits
     assert sim.robot.homing == real.robot.homing
     assert sim.control == real.control
+    assert sim.guard == real.guard
 
 
 def changed(old, new, count=1):
@@ -109,6 +110,22 @@ MISTAKES = {
     "no address": (
         changed(r'^kind = "sim"', 'kind = "trossen"'),
         "lab.toml: robot: kind = 'trossen' needs left_ip and right_ip",
+    ),
+    "workspace reversed": (
+        changed(r"^workspace_lower = .*$", "workspace_lower = [-0.4, 0.9, 0.0]"),
+        "lab.toml: guard: workspace is reversed: y from 0.9 to 0.8",
+    ),
+    "workspace in a plane": (
+        changed(r"^workspace_lower = .*$", "workspace_lower = [-0.4, -0.8]"),
+        "lab.toml: guard.workspace_lower: has 2 values, must have 3: x, y, z",
+    ),
+    "clearance that nobody measures": (
+        changed(r"^arm_clearance_m = 0.015", "arm_clearance_m = 0.2"),
+        "lab.toml: guard.arm_clearance_m = 0.2: Input should be less than or equal to 0.09",
+    ),
+    "guard slower than it looks": (
+        changed(r"^horizon_s = 0.5", "horizon_s = 0.3"),
+        "lab.toml: guard: lag_s = 0.3 must be below horizon_s = 0.3",
     ),
     "url": (
         changed(r'"ws://127', '"http://127'),

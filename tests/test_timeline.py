@@ -195,8 +195,9 @@ def test_chunks_that_agree_leave_no_trace(seam):
 
     timeline = start(motion(0))
     for n in range(1, 30):
-        timeline = timeline.splice(chunk(motion(n * 40 * MS), n * 40 * MS), n * 40 * MS, seam)
-        assert timeline.at((n * 40 + 13) * MS)[0] == pytest.approx(np.sin(3.0 * (n * 0.04 + 0.013)), abs=2e-3)
+        seen_ns = (n * 40 - 30) * MS
+        timeline = timeline.splice(chunk(motion(seen_ns), seen_ns), n * 40 * MS, seam)
+        assert timeline.at((n * 40 + 13) * MS)[0] == pytest.approx(np.sin(3.0 * (n * 0.04 + 0.013)), abs=1e-4)
 
 
 def test_what_was_fading_goes_on_when_the_same_plan_comes_again():

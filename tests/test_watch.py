@@ -98,6 +98,13 @@ def test_dead_process_and_slow_camera_are_marked() -> None:
     assert re.search(r"cam_low +slow", text)
 
 
+def test_a_guard_that_is_off_is_on_the_first_line() -> None:
+    status = full_status()
+    assert "guard OFF" not in drawn(status, 80, 24)[0]
+    status["guard"] = {"enabled": False}
+    assert "guard OFF" in drawn(status, 80, 24)[0]
+
+
 def test_old_numbers_are_not_shown_as_new() -> None:
     text = "\n".join(drawn(full_status(), 80, 24, problem="no daemon at x.sock", notice="stop NOT CONFIRMED"))
     assert "NO STATUS   no daemon at x.sock" in text

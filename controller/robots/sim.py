@@ -15,7 +15,7 @@ import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.robots.base import N_JOINTS, JointState, Robot, RobotError, Vector
+from controller.robots.base import GRIPPERS, N_JOINTS, JointState, Robot, RobotError, Vector
 from controller.sim import kit, task, world
 
 STEP_NS = round(kit.TIMESTEP_S * 1e9)
@@ -25,6 +25,10 @@ CATCH_UP_NS = 100_000_000
 PUBLISH_NS = 1_000_000_000 // 60
 FEEDFORWARD_NS = 100_000_000
 """How long a command's feed-forward velocity lasts; the driver's interpolation ends its goal time the same way."""
+
+
+CONTACT = int(mujoco.mjtConstraint.mjCNSTR_CONTACT_FRICTIONLESS)
+"""The kinds of constraint from here on are contacts; friction, stops and couplings come before."""
 
 
 class SimRobot(Robot):
@@ -53,6 +57,7 @@ class SimRobot(Robot):
         self._kit = kit.build()
         self._model = self._kit.model
         self._data = mujoco.MjData(self._model)
+        self._mimic_dof = self._model.jnt_dofadr[[self._model.joint(name).id for name in kit.MIMICS]]
         self._lower, self._upper, velocity = kit.joint_limits()
         self._velocity_max = velocity
         self._stride = velocity * kit.TIMESTEP_S
@@ -177,7 +182,24 @@ class SimRobot(Robot):
             q=np.array(data.qpos[self._kit.joint_qpos]),
             qd=np.array(data.qvel[self._kit.joint_dof]),
             effort=np.array(data.qfrc_actuator[self._kit.joint_dof]),
+            external_effort=self._contact_effort(),
         )
+
+    def _contact_effort(self) -> Vector:
+        """What contacts exert on each joint (N m, N): their forces alone, carried to the joints.
+
+        Friction in the joints, their stops and the fingers' coupling are constraints to the physics too, and are left
+        out. A gripper's value is the sum of its two fingers', as its one motor would feel it.
+        """
+        model, data = self._model, self._data
+        if not data.ncon:
+            return np.zeros(N_JOINTS)
+        forces = np.where(data.efc_type >= CONTACT, data.efc_force, 0.0)
+        joints = np.zeros(model.nv)
+        mujoco.mj_mulJacTVec(model, data, joints, forces)
+        effort: Vector = joints[self._kit.joint_dof]
+        effort[list(GRIPPERS)] += joints[self._mimic_dof]
+        return effort
 
     def _publish(self, t_ns: int) -> None:
         self._published_ns = t_ns

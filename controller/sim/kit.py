@@ -27,6 +27,9 @@ SIDES = ("left", "right")
 START_POSE = (0.0, math.pi / 12, math.pi / 12, 0.0, 0.0, 0.0, 0.040)
 """Published start pose of the simulated kit; its gripper (0.044 m) is drawn in to the firmware's limit."""
 
+MIMICS = tuple(f"{side}_right_carriage_joint" for side in SIDES)
+"""The joints of the fingers that follow the grippers' own."""
+
 BASE_POSITION = {"left": (-0.019982, 0.4575, 0.039086), "right": (-0.019982, -0.4575, 0.039086)}
 BASE_YAW = {"left": -math.pi / 2, "right": math.pi / 2}
 
@@ -254,12 +257,21 @@ def _add_frame(spec: Any) -> None:
         name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0, 0, -0.75), size=(4, 4, 0.1),
         material="floor", contype=Bits.TABLE, conaffinity=0,
     )  # fmt: skip
-    bars = [((-0.38, y, 0.52), (0.01, 0.01, 0.54)) for y in (-0.42774, 0.42774)]
-    bars += [((-0.38, 0, 1.05), (0.01, 0.43774, 0.01))]
-    bars += [((x, y, -0.375), (0.02, 0.02, 0.375)) for x in (-0.34, 0.34) for y in (-0.57, 0.57)]
-    bars += [((-0.346, 0.009, 1.072), (0.014, 0.021, 0.021)), ((-0.394, 0.009, 0.05), (0.010, 0.021, 0.021))]
-    for position, half in bars:
+    sides = (("left", 1), ("right", -1))
+    bars = [(f"{side} post", (-0.38, sign * 0.42774, 0.52), (0.01, 0.01, 0.54)) for side, sign in sides]
+    bars += [("top bar", (-0.38, 0, 1.05), (0.01, 0.43774, 0.01))]
+    bars += [
+        (f"{end} {side} table leg", (x, sign * 0.57, -0.375), (0.02, 0.02, 0.375))
+        for end, x in (("near", -0.34), ("far", 0.34))
+        for side, sign in sides
+    ]
+    bars += [
+        ("high camera", (-0.346, 0.009, 1.072), (0.014, 0.021, 0.021)),
+        ("low camera", (-0.394, 0.009, 0.05), (0.010, 0.021, 0.021)),
+    ]
+    for name, position, half in bars:
         world.add_geom(
+            name=name,
             type=mujoco.mjtGeom.mjGEOM_BOX,
             pos=position,
             size=half,
@@ -287,6 +299,6 @@ def _index(model: Any) -> Kit:
         model=model,
         joint_qpos=qpos(list(JOINT_NAMES)),
         joint_dof=np.array([model.joint(name).dofadr[0] for name in JOINT_NAMES], dtype=np.intp),
-        mimic_qpos=qpos([f"{side}_right_carriage_joint" for side in SIDES]),
+        mimic_qpos=qpos(list(MIMICS)),
         environment_qpos=np.concatenate([np.arange(start, start + 7) for start in objects]).astype(np.intp),
     )

@@ -1,0 +1,66 @@
+"""The guard in virtual time: no bad chunk touches, no good one is stopped, and with the real physics neither.
+
+`bench/guard_misses.py` is the same with a thousand chunks.
+"""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from controller.follower import Mode
+from controller.robots.base import N_JOINTS
+from tests.bad_chunks import STEPS, outcome, room, scenario, smooth
+from tests.guard_rig import Touching
+from tests.motion_rig import HOME
+from tests.sim_rig import SimRig
+
+touching = cache(Touching)
+
+
+@pytest.mark.parametrize("first", range(0, 40, 10))
+def test_no_bad_chunk_touches(first):
+    outcomes = [outcome(seed, touching()) for seed in range(first, first + 10)]
+    assert sum(o.unguarded_depth_m > 0.0 for o in outcomes) >= 8  # they would have
+    assert [o for o in outcomes if o.missed] == []
+    assert [o for o in outcomes if o.false_alarm] == []
+    assert all(o.room_m > 0.0 for o in outcomes if o.alarmed)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_bad_chunk_touches_in_the_physics(seed):
+    _, _, _, bad = scenario(1000 + seed, touching())
+    rig = SimRig()
+    rig.home()
+    start = rig.follower.q.copy()
+    rig.run(np.tile(start, (10, 1)))
+    rig.advance(100)
+    rig.receive(np.concatenate((smooth(start, bad[-1], 20 + 10 * seed), np.tile(bad[-1], (60, 1)))))
+    rig.advance(1500)
+    assert rig.alarms
+    assert rig.follower.mode is Mode.HOLD
+    assert rig.follower.fault is None  # braked because it was told to
+    np.testing.assert_array_equal(np.array(rig.efforts)[:, [0, 1, 2, 3, 7, 8, 9, 10]], 0.0)
+
+
+def test_good_chunks_are_not_stopped():
+    random, played = np.random.default_rng(11), 0
+    while played < 3:
+        goal = HOME + 0.4 * random.uniform(-1.0, 1.0, N_JOINTS) * (np.arange(N_JOINTS) % 7 != 6)
+        good = smooth(HOME, goal, STEPS)
+        if room(good) < 0.003:
+            continue
+        rig = SimRig(looking=True)
+        rig.home()
+        rig.run(good)
+        rig.advance(900)
+        assert rig.alarms == []
+        played += 1
+
+
+def test_the_demo_raises_no_alarm():
+    rig = SimRig(seed=1, reacts=False)
+    assert rig.demo(40.0)
+    assert rig.alarms == []
+    assert len(rig.nearest) > 200
+    assert min(nearest.distance_m - nearest.bound_m for _, nearest in rig.nearest) > 0.004
