@@ -16,7 +16,9 @@ chunk's own motion is followed at once, and no chunk is needed any more once it 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +30,7 @@ Actions = NDArray[np.float64]
 Table = NDArray[np.float64]
 Instants = NDArray[np.int64]
 
-MOST_CHUNKS = 32
+MOST_CHUNKS = 16
 """In an ensemble: the work of a tick has a bound."""
 
 PEAK_OF_POSITION, PEAK_OF_VELOCITY = 5.78, 3.95
@@ -59,22 +61,25 @@ class Chunk:
         return self.t0_ns + round((len(self.actions) - 1) * 1e9 / self.rate_hz)
 
     def at(self, t_ns: int) -> tuple[Vector, Vector]:
-        """Position and velocity at t_ns, as `sample`."""
-        q, qd = self.sample(np.array([t_ns]))
-        return q[0], qd[0]
+        """Position and velocity at t_ns; outside the chunk its first or last action, at rest."""
+        x, last = (t_ns - self.t0_ns) * (1e-9 * self.rate_hz), len(self.actions) - 1
+        k = min(max(int(x), 0), last - 1)
+        return self._between(k, min(max(x - k, 0.0), 1.0), self.rate_hz if 0.0 <= x < last else 0.0)
 
     def sample(self, t_ns: Instants) -> tuple[Table, Table]:
-        """Positions and velocities (n, joints) at n instants; outside the chunk its first or last action, at rest."""
-        last = len(self.actions) - 1
-        x = (t_ns - self.t0_ns) * (1e-9 * self.rate_hz)
+        """Positions and velocities (n, joints) at n instants, each as `at`."""
+        x, last = (t_ns - self.t0_ns) * (1e-9 * self.rate_hz), len(self.actions) - 1
         k = np.clip(x.astype(np.int64), 0, last - 1)
-        s = np.clip(x - k, 0.0, 1.0)[:, None]
+        rate_hz = self.rate_hz * ((x >= 0.0) & (x < last))
+        return self._between(k, np.clip(x - k, 0.0, 1.0)[:, None], rate_hz[:, None])
+
+    def _between(self, k: Any, s: Any, rate_hz: Any) -> tuple[Any, Any]:
+        """The part s of the way from action k to the next, of one instant or of many."""
         q0, m0, m1 = self.actions[k], self._slopes[k], self._slopes[k + 1]
         delta = self.actions[k + 1] - q0
         a = 3.0 * delta - 2.0 * m0 - m1
         b = m0 + m1 - 2.0 * delta
-        moving = ((x >= 0.0) & (x < last))[:, None] * self.rate_hz
-        return q0 + s * (m0 + s * (a + s * b)), (m0 + s * (2.0 * a + 3.0 * s * b)) * moving
+        return q0 + s * (m0 + s * (a + s * b)), (m0 + s * (2.0 * a + 3.0 * s * b)) * rate_hz
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +113,13 @@ class Fade:
         """When the last joint's is over."""
         return self.t0_ns + round(1e9 * float(self.window_s.max()))
 
-    def _part(self, t_ns: Instants) -> Table:
-        x: Table = np.clip((t_ns - self.t0_ns)[:, None] * 1e-9 / self.window_s, 0.0, 1.0)
+    def _part(self, t_ns: int | Instants) -> Table:
+        since_s = np.asarray(t_ns - self.t0_ns)[..., None] * 1e-9
+        x: Table = np.minimum(np.maximum(since_s / self.window_s, 0.0), 1.0)
         return x
 
-    def sample(self, t_ns: Instants) -> tuple[Table, Table]:
-        """Distances and their velocities (n, joints)."""
+    def at(self, t_ns: int | Instants) -> tuple[Table, Table]:
+        """Distance and its velocity at an instant (joints) or at n instants (n, joints)."""
         x, (c0, c1, c2, c3, c4, c5) = self._part(t_ns), self._c
         q = c0 + x * (c1 + x * (c2 + x * (c3 + x * (c4 + x * c5))))
         qd = c1 + x * (2 * c2 + x * (3 * c3 + x * (4 * c4 + x * 5 * c5)))
@@ -121,7 +127,8 @@ class Fade:
         return q * fading, qd * fading / self.window_s
 
     def acceleration(self, t_ns: int) -> Vector:
-        x, (_, _, c2, c3, c4, c5) = self._part(np.array([t_ns]))[0], self._c
+        """At one instant."""
+        x, (_, _, c2, c3, c4, c5) = self._part(t_ns), self._c
         qdd: Vector = (2 * c2 + x * (6 * c3 + x * (12 * c4 + x * 20 * c5))) * (x < 1.0) / self.window_s**2
         return qdd
 
@@ -169,30 +176,36 @@ class Timeline:
 
     def at(self, t_ns: int) -> tuple[Vector, Vector]:
         """Position (rad, m) and velocity at t_ns, per second of the policy's time."""
-        q, qd = self.sample(np.array([t_ns]))
-        return q[0], qd[0]
-
-    def sample(self, t_ns: Instants) -> tuple[Table, Table]:
-        """Positions and velocities (n, joints) at n instants."""
-        q, qd = self.chunk.sample(t_ns) if len(self.chunks) == 1 else self._mean(t_ns)
-        if self.fade is None or (t_ns >= self.fade.end_ns).all():
+        if len(self.chunks) == 1:
+            q, qd = self.chunk.at(t_ns)
+        else:
+            q, qd = self._mean([chunk.at(t_ns) for chunk in self.chunks], t_ns)
+        if self.fade is None or t_ns >= self.fade.end_ns:
             return q, qd
-        distance, velocity = self.fade.sample(t_ns)
+        distance, velocity = self.fade.at(t_ns)
         return q + distance, qd + velocity
 
-    def _mean(self, t_ns: Instants) -> tuple[Table, Table]:
+    def sample(self, t_ns: Instants) -> tuple[Table, Table]:
+        """Positions and velocities (n, joints) at n instants, each as `at`."""
+        if len(self.chunks) == 1:
+            q, qd = self.chunk.sample(t_ns)
+        else:
+            q, qd = self._mean([chunk.sample(t_ns) for chunk in self.chunks], t_ns[:, None])
+        if self.fade is None or (t_ns >= self.fade.end_ns).all():
+            return q, qd
+        distance, velocity = self.fade.at(t_ns)
+        return q + distance, qd + velocity
+
+    def _mean(self, motions: list[tuple[Any, Any]], t_ns: Any) -> tuple[Any, Any]:
         """Of an ensemble: the n-th oldest chunk weighs exp(-n * decay), and less and less as it ends."""
         fade_s = max(self.fading.longest_s, 1e-9)
-        total, change = np.zeros((len(t_ns), 1)), np.zeros((len(t_ns), 1))
-        q_sum, qd_sum, shift = 0.0, 0.0, 0.0
-        for n, chunk in enumerate(self.chunks):
-            q, qd = chunk.sample(t_ns)
-            w, dw = np.ones((len(t_ns), 1)), np.zeros((len(t_ns), 1))
+        total = change = q_sum = qd_sum = 0.0
+        for n, (chunk, (q, qd)) in enumerate(zip(self.chunks, motions, strict=True)):
+            w, dw = math.exp(-n * self.fading.decay), 0.0
             if chunk is not self.chunk:
-                x = np.clip((chunk.end_ns - t_ns)[:, None] * 1e-9 / fade_s, 0.0, 1.0)
-                w, dw = x * x * (3.0 - 2.0 * x), -6.0 * x * (1.0 - x) / fade_s
-            age = np.exp(-n * self.fading.decay)
-            total, change = total + age * w, change + age * dw
-            q_sum, qd_sum, shift = q_sum + age * w * q, qd_sum + age * w * qd, shift + age * dw * q
+                x = np.minimum(np.maximum((chunk.end_ns - t_ns) * (1e-9 / fade_s), 0.0), 1.0)
+                w, dw = w * (x * x * (3.0 - 2.0 * x)), w * (-6.0 / fade_s * x * (1.0 - x))
+            total, change = total + w, change + dw
+            q_sum, qd_sum = q_sum + w * q, qd_sum + w * qd + dw * q
         mean = q_sum / total
-        return mean, (qd_sum + shift - change * mean) / total
+        return mean, (qd_sum - change * mean) / total

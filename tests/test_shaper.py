@@ -3,10 +3,11 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from motion_rig import SETTINGS
 
 from controller.hermite import Piece, State
 from controller.moves import Bounds
-from controller.shaper import SHAPED, Range, fits, shape
+from controller.shaper import SHAPED, Range, bounded, fits, shape
 
 MS = 1_000_000
 H_NS, TICK_NS = 60 * MS, 20 * MS
@@ -115,3 +116,19 @@ def test_from_a_state_that_just_can_be_stopped_the_range_is_kept(room, side, q, 
 def test_fits_judges_each_joint():
     piece = Piece(0, H_NS, np.zeros(2), np.zeros(2), np.array([0.001, 0.04]), np.zeros(2))
     assert fits(piece, BOUNDS).tolist() == [True, False]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.0, 1.0))
+def test_the_short_way_for_plain_pieces_comes_to_the_same(seed, size):
+    random = np.random.default_rng(seed)
+    lower, upper, follow = SETTINGS.limits.lower, SETTINGS.limits.upper, SETTINGS.follow
+    q0 = lower + random.uniform(0, 1, 14) * (upper - lower)
+    qd0, qd1 = size * random.uniform(-1, 1, (2, 14)) * follow.velocity
+    q1 = q0 + 0.04 * (qd0 + qd1) + size * random.uniform(-1, 1, 14) * follow.acceleration * 0.08**2 / 6
+    begin = State(q0, qd0, np.zeros(14))
+    given = (begin, 0, 80_000_000, q1, qd1, SETTINGS.limits, follow)
+    (quick, quick_limited), (thorough, thorough_limited) = shape(*given), bounded(*given)
+    np.testing.assert_array_equal(quick.q1, thorough.q1)
+    np.testing.assert_array_equal(quick.qd1, thorough.qd1)
+    assert quick_limited == thorough_limited

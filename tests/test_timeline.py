@@ -71,8 +71,19 @@ def test_many_instants_at_once_are_what_each_is_alone():
     t_ns = np.arange(-50, 800, 13) * MS
     q, qd = given_chunk.sample(t_ns)
     for n, t in enumerate(t_ns):
-        np.testing.assert_array_equal(q[n], given_chunk.at(int(t))[0])
-        np.testing.assert_array_equal(qd[n], given_chunk.at(int(t))[1])
+        np.testing.assert_allclose(q[n], given_chunk.at(int(t))[0], atol=1e-12)
+        np.testing.assert_allclose(qd[n], given_chunk.at(int(t))[1], atol=1e-9)
+
+
+def test_many_instants_of_a_timeline_at_once_are_what_each_is_alone():
+    timeline = Timeline.start(random_chunk(0, 40, 0, 50.0), fading(n_joints=2))
+    for n in range(1, 5):
+        timeline = timeline.splice(random_chunk(n, 40, n * 60 * MS, 30.0), n * 90 * MS, Seam.ENSEMBLE)
+    times = np.arange(360, 2000, 17) * MS
+    q, qd = timeline.sample(times)
+    alone = [timeline.at(int(t_ns)) for t_ns in times]
+    np.testing.assert_allclose(q, [one[0] for one in alone], atol=1e-12)
+    np.testing.assert_allclose(qd, [one[1] for one in alone], atol=1e-9)
 
 
 @pytest.mark.parametrize("seam", Seam)
@@ -148,13 +159,13 @@ def test_position_and_velocity_are_continuous_at_every_seam_whatever_the_methods
 def test_a_fade_goes_from_what_it_is_given_to_nothing(seed, window_s):
     q, qd, qdd = np.random.default_rng(seed).uniform(-1, 1, (3, 4))
     fade = Fade(5 * MS, np.full(4, window_s), q, qd, qdd)
-    first, last = np.array([5 * MS]), np.array([fade.end_ns - 1])
-    np.testing.assert_allclose(fade.sample(first)[0][0], q)
-    np.testing.assert_allclose(fade.sample(first)[1][0], qd)
+    last = np.array([fade.end_ns - 1])
+    np.testing.assert_allclose(fade.at(5 * MS)[0], q)
+    np.testing.assert_allclose(fade.at(5 * MS)[1], qd)
     np.testing.assert_allclose(fade.acceleration(5 * MS), qdd)
-    for values in fade.sample(last):
+    for values in fade.at(last):
         np.testing.assert_allclose(values, 0.0, atol=1e-6)
-    for values in fade.sample(np.array([fade.end_ns + 1])):
+    for values in fade.at(np.array([fade.end_ns + 1])):
         assert (values == 0.0).all()
 
 
@@ -185,7 +196,7 @@ def test_the_new_chunks_own_motion_is_followed_at_once():
     timeline = start(motion, fade=fade).splice(chunk(motion + 0.01), 200 * MS, Seam.BLEND)
     times = 200 * MS + np.arange(0, 400 * MS, 10 * MS)
     np.testing.assert_allclose(timeline.sample(times)[0][:, 0], np.sin(3.0 * times * 1e-9), atol=0.0101)
-    assert timeline.fade.sample(times)[0][0] == pytest.approx(-0.01, abs=1e-4)
+    assert timeline.fade.at(times)[0][0] == pytest.approx(-0.01, abs=1e-4)
 
 
 @pytest.mark.parametrize("seam", [Seam.BLEND, Seam.ENSEMBLE, Seam.RTC])
