@@ -17,15 +17,16 @@ COLUMNS = (
     ("done s", "done_s", "{:.1f}"),
     ("stall ticks", "stall_ticks", "{:.1f}"),
     ("seam acc", "seam_acceleration", "{:.1f}"),
-    ("inside acc", "inside_acceleration", "{:.1f}"),
+    ("elsewhere", "elsewhere_acceleration", "{:.1f}"),
+    ("chunks' own", "chunk_acceleration", "{:.1f}"),
     ("velocity step", "seam_velocity_step", "{:.3f}"),
     ("jerk", "jerk_integral", "{:.0f}"),
     ("tracking", "tracking_rms", "{:.4f}"),
 )
 UNITS = (
-    "Per episode, arm joints: stall ticks of 20 ms; largest acceleration (rad/s2) within 0.1 s after a new chunk and "
-    "elsewhere; largest velocity step (rad/s) from one 5 ms command to the next at seams; integrated jerk (rad/s2); "
-    "command to measured joint (rad, RMS)."
+    "Per episode, arm joints: stall ticks of 20 ms; largest acceleration (rad/s2) within 0.1 s after a new chunk, "
+    "elsewhere, and within the chunks as the policy sent them; largest velocity step (rad/s) from one 5 ms command to "
+    "the next at seams; integrated jerk (rad/s2); command to measured joint (rad, RMS)."
 )
 COLOURS = ("#888888", "#0072b2", "#009e73", "#d55e00", "#000000")
 

@@ -99,6 +99,7 @@ class Ours:
     def run(self, until: Callable[[], bool], timeout_s: float) -> bool:
         """Follow the policy; True once `until` says so, False at a fault or when the time is up."""
         world, end_ns = self.world, self.world.t_ns + round(timeout_s * 1e9)
+        world.advance_to(world.t_ns + CONTROL_NS)  # the motor process holds before anything begins
         self._request(1)
         world.advance_to(self._under_way[0][0] or end_ns)
         self._deliver(1)
@@ -161,7 +162,7 @@ class Ours:
             self._delivered.remember(chunk.chunk_id, chunk.actions)
             self._pacing.delivered(chunk.chunk_id, self.world.t_ns)
             self.planner.receive(self.world.t_ns, motion_id, chunk, None)
-            self.world.account.seams_ns.append(self.world.t_ns)
+            self.world.account.take(self.world.t_ns, chunk.actions, chunk.rate_hz)
 
     def _control(self) -> bool:
         step = self.planner.step(self.world.t_ns, self._permit, self.follower.q.copy(), self.world.state.q)
@@ -188,7 +189,7 @@ class _Waiting(BasePolicy):
             self._world.advance_to(self._end_ns)  # it waits for ever: the stock client has no time-out
             raise EpisodeOver("no answer, and no time-out")
         self._world.advance_to(t_answer_ns)
-        self._world.account.seams_ns.append(t_answer_ns)
+        self._world.account.take(t_answer_ns, actions, STOCK_HZ)
         return {"actions": actions}
 
     def reset(self) -> None:

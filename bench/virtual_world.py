@@ -29,15 +29,23 @@ Vector = NDArray[np.float64]
 
 @dataclass
 class Account:
-    """What was commanded and measured at every motor tick, and when new chunks were first used."""
+    """What was commanded and measured at every motor tick, when new chunks were first used, and what they asked for."""
 
     t_ns: list[int] = field(default_factory=list)
     command: list[Vector] = field(default_factory=list)
     measured: list[Vector] = field(default_factory=list)
     seams_ns: list[int] = field(default_factory=list)
+    chunk_acceleration: float = 0.0
+    """Largest second difference within any chunk, rad/s2: what the policy itself asks for."""
+
+    def take(self, t_ns: int, actions: Vector, rate_hz: float) -> None:
+        """A new chunk is used from t_ns on."""
+        self.seams_ns.append(t_ns)
+        asked = np.abs(np.diff(actions[:, ARMS], 2, axis=0)).max(initial=0.0) * rate_hz**2
+        self.chunk_acceleration = max(self.chunk_acceleration, float(asked))
 
     def figures(self) -> dict[str, float]:
-        """Of the arm joints: accelerations (rad/s2) at seams and inside chunks, velocity steps, jerk, tracking."""
+        """Of the arm joints: accelerations (rad/s2) at seams and elsewhere, velocity steps, jerk, tracking."""
         q, t = np.array(self.command)[:, ARMS], np.array(self.t_ns)
         dt_s = MOTOR_NS * 1e-9
         qd = np.diff(q, axis=0) / dt_s
@@ -51,7 +59,8 @@ class Account:
         return {
             "seams": float(len(self.seams_ns)),
             "seam_acceleration": float(largest[at_seam].max(initial=0.0)),
-            "inside_acceleration": float(largest[~at_seam].max(initial=0.0)),
+            "elsewhere_acceleration": float(largest[~at_seam].max(initial=0.0)),
+            "chunk_acceleration": self.chunk_acceleration,
             "seam_velocity_step": float(steps[at_seam].max(initial=0.0)),
             "jerk_integral": float(np.abs(jerk).mean(axis=1).sum() * dt_s),
             "tracking_rms": float(np.sqrt(np.mean((np.array(self.measured)[:, ARMS] - q) ** 2))),
