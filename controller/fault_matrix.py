@@ -56,7 +56,6 @@ REPORT = ("a look", "a motor tick")
 
 MATRIX: dict[FaultCode, Row] = {
     FaultCode.ESTOP: Row(FAULT, BRAKE, BRAKE, REPORT),
-    FaultCode.INTERNAL: Row(NEVER, NEVER, NEVER),  # kept for its number
     FaultCode.LEASE_LOST: Row(NEVER, BRAKE, BRAKE, ("daemon.lease_s", "a motor tick")),
     FaultCode.CONTROL_LOST: Row(FAULT, BRAKE, BRAKE, ("control.command_s", "a motor tick")),
     FaultCode.MOTOR_LOST: Row(FAULT, STAND, STAND),

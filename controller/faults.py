@@ -11,11 +11,10 @@ from enum import IntEnum
 
 
 class FaultCode(IntEnum):
-    """Values are written to shared memory and to recordings: never reuse one."""
+    """Values are written to shared memory and to recordings: never reuse one (2 was one)."""
 
     NONE = 0
     ESTOP = 1
-    INTERNAL = 2
     LEASE_LOST = 3
     CONTROL_LOST = 10
     MOTOR_LOST = 11
@@ -59,11 +58,6 @@ FAULTS: dict[FaultCode, Fault] = {
         "emergency stop",
         "an operator asked for it",
         "make sure the arms are clear, then reset, home and run",
-    ),
-    FaultCode.INTERNAL: Fault(
-        "internal error",
-        "the software met a case it does not know; the log has the traceback",
-        "keep the log and the recording, report it, then reset",
     ),
     FaultCode.LEASE_LOST: Fault(
         "motion lease lost",

@@ -7,7 +7,7 @@ from controller.faults import FAULTS, FaultCode
 from controller.processes import table
 
 VALUES = {
-    "NONE": 0, "ESTOP": 1, "INTERNAL": 2, "LEASE_LOST": 3,
+    "NONE": 0, "ESTOP": 1, "LEASE_LOST": 3,
     "CONTROL_LOST": 10, "MOTOR_LOST": 11, "CAMERA_LOST": 12, "LINK_LOST": 13, "GUARD_LOST": 14,
     "POLICY_LOST": 20, "POLICY_REFUSED": 21, "ANSWER_INVALID": 22, "PLAN_ENDED": 23, "CAMERA_STALE": 24,
     "OBSERVATION_SPREAD": 25, "CAMERA_FROZEN": 26, "CAMERA_DARK": 27, "CAMERA_TIME": 28, "POLICY_STUCK": 29,

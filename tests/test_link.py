@@ -180,6 +180,7 @@ def test_the_expected_delay_leaves_out_a_connection_s_first_call():
         assert rig.status["expected_delay_ms"] >= (rig.chunk()["t_received_ns"] - rig.chunk()["t_observation_ns"]) / 1e6
 
 
+@pytest.mark.raises_fault("policy_stuck", "running")
 def test_a_policy_that_no_longer_looks_faults_the_motion():
     policy = RecordedPolicy(lambda seen: WAVE, EVERYTHING)
     with linked(policy) as rig:
