@@ -39,7 +39,7 @@ def test_each_request_leaves_on_a_fresh_frame():
         rig.see()
         never(rig, policy.asked, 0)
         rig.order()
-        rig.exchange()
+        until(lambda: rig.status["answers"] == 1)  # on the frame that was there
         never(rig, policy.asked, 1)
         rig.exchange()
         assert len(policy.asked) == 2
