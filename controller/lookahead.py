@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from controller.hermite import Piece, State
 from controller.moves import Bounds, Move, MoveError, stop, to_pose
+from controller.plan_record import playback_of
 from controller.planner import Phase, Settings
 from controller.playback import Playback
 from controller.robots.base import N_JOINTS, Vector
@@ -60,13 +61,7 @@ def plan_from(record: np.ndarray[Any, Any], speed_ramp_s: float) -> Plan:
         motion_id=int(record["motion_id"]),
         phase=Phase(int(record["phase"])),
         goal=record["goal"].copy(),
-        playback=Playback(
-            int(record["t_play_ns"]),
-            int(record["tau_play_ns"]),
-            float(record["play_from"]),
-            float(record["play_to"]),
-            speed_ramp_s,
-        ),
+        playback=playback_of(record, speed_ramp_s),
         tau0_ns=int(record["tau_row0_ns"]),
         dtau_ns=int(record["dtau_ns"]),
         q=record["q"][:n_rows].copy(),
