@@ -3,14 +3,14 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench docs lock clean setup
+.PHONY: help demo test check bench closed-loop docs lock clean setup
 unexport PYTHONPATH
 unexport PYTHONHOME
 
 PYTHON := .venv/bin/python
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\): [^#]*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\): [^#]*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo '  Pass options in ARGS, e.g. make demo ARGS="--help"'
 
 demo: setup ## two simulated arms, driven by a policy server, put a lighter into a cup; result in runs/latest
@@ -29,6 +29,9 @@ check: setup ## lint, types, who may import whom, spelling
 
 bench: setup ## how fast shared memory, the policy wire and a toy model are, beside their alternatives
 	@$(PYTHON) -m pytest bench $(ARGS)
+
+closed-loop: setup ## our seams and the stock openpi-client runtime on the same simulation, delays 0 to 400 ms
+	@$(PYTHON) -m bench.closed_loop $(ARGS)
 
 docs: setup ## write the generated tables of docs/ anew
 	@$(PYTHON) -m controller.tables docs
