@@ -10,7 +10,7 @@ unexport PYTHONHOME
 PYTHON := .venv/bin/python
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\): [^#]*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\): [^#]*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
 	@echo '  Pass options in ARGS, e.g. make demo ARGS="--help"'
 
 demo: setup ## two simulated arms, driven by a policy server, put a lighter into a cup; result in runs/latest
