@@ -50,7 +50,6 @@ class Gate:
     """A motion may be taken up this far on its way (rad, m), because its first piece came late. It is then begun at
     the hold all the same."""
 
-
     @property
     def refused(self) -> Bounds:
         """Beyond these a command is refused."""
@@ -230,12 +229,15 @@ class Follower:
             return FaultCode.COMMAND_STALE, (
                 f"the motor process stood still for {stall_ms:.0f} ms (bound {self._gate.stall_ns * 1e-6:.0f} ms)"
             )
-        outside = np.abs(wanted.q - self._inside(wanted.q))
+        inside = self._inside(wanted.q)
+        outside = np.abs(wanted.q - inside)
         dt_s = max((now_ns - self._t_ns) * 1e-9, SHORTEST_S)
         for what, value, bound in (
             ("position outside the limits by", outside, np.full_like(outside, gate.margin)),
             ("velocity", np.abs(wanted.qd), gate.refused.velocity),
             ("acceleration", np.abs(wanted.qd - self.qd) / dt_s, gate.refused.acceleration),
+            # a piece may be over before anybody sees how fast it is in between
+            ("step from the last command", np.abs(inside - self.q), gate.refused.velocity * dt_s),
         ):
             if (value > bound).any():
                 worst = int(np.argmax(value / bound))

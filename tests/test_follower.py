@@ -190,6 +190,18 @@ def test_a_joint_driven_over_its_limit_is_refused_with_the_distance():
     assert follower.fault[1].endswith("(bound 0.0010)")
 
 
+def test_a_step_between_two_ticks_is_refused_however_slow_both_its_ends_are():
+    follower, t_ns = cruising()
+    follower.step(t_ns, permit(), onwards(follower, t_ns), follower.q)
+    q, qd = follower.q.copy(), follower.qd.copy()
+    leap = piece(q, q + joints(0.3, 4), qd, qd, t_ns, t_ns + TICK_NS)  # over within one tick
+    follower.step(t_ns + TICK_NS, permit(), Command(2000, 1, leap), q)
+    assert follower.mode is Mode.BRAKE
+    assert follower.fault[0] is FaultCode.COMMAND_REFUSED
+    assert follower.fault[1] == "left_joint_4: step from the last command 0.3000 (bound 0.0255)"
+    assert np.abs(follower.q - q).max() < 0.01
+
+
 def test_a_joint_over_its_top_speed_is_refused_with_the_speed():
     def faster(follower, now_ns, tick):
         speed = follower.qd + joints(14.5 * 0.065, 0)
