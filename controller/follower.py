@@ -134,7 +134,9 @@ class Follower:
         if piece is None or piece.t1_ns <= self._t_ns:
             return command
         t_ns = max(piece.t0_ns, self._t_ns)
-        state = self._state if before is None else before.at(min(t_ns, before.t1_ns))
+        if before is not None:
+            t_ns = min(t_ns, before.t1_ns)  # the joints do not stand still between the two
+        state = self._state if before is None else before.at(t_ns)
         if t_ns == piece.t0_ns and (state.q == piece.q0).all() and (state.qd == piece.qd0).all():
             return command
         joined = replace(piece, t0_ns=t_ns, q0=state.q, qd0=state.qd)
@@ -144,7 +146,7 @@ class Follower:
 
     def _only_late(self, piece: Piece, joined: Piece) -> bool:
         """Whether a piece is as it should be, and only its being late makes it too steep: not control's fault."""
-        near = np.abs(piece.at(joined.t0_ns).q - joined.q0) <= self._gate.start
+        near = np.abs(piece.at(max(joined.t0_ns, piece.t0_ns)).q - joined.q0) <= self._gate.start
         refused = self._gate.refused
         return bool(near.all() and fits(piece, refused).all() and not fits(joined, refused).all())
 

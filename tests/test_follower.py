@@ -118,6 +118,20 @@ def test_a_piece_that_comes_late_is_entered_without_a_jump():
     np.testing.assert_allclose(follower.q - q, 0.5 * (qd + follower.qd) * TICK_NS * 1e-9, atol=1e-5)
 
 
+def test_the_joints_do_not_stand_still_in_a_gap_between_two_pieces():
+    follower, t_ns = cruising(ticks=60)
+    end_ns = t_ns + 2 * MS
+    first = piece(follower.q, follower.q + 0.007 * follower.qd, follower.qd, follower.qd, t_ns - TICK_NS, end_ns)
+    follower.step(t_ns, permit(), Command(1000, 1, first), follower.q)
+    q, qd = follower.q.copy(), follower.qd.copy()
+    assert qd[0] > 0.9
+    # the piece between was replaced before a tick came by
+    after = piece(first.q1 + 0.002 * qd, first.q1 + 0.062 * qd, qd, qd, end_ns + 2 * MS, end_ns + 62 * MS)
+    follower.step(t_ns + TICK_NS, permit(), Command(1001, 1, after), follower.q)
+    assert follower.segment == 1001
+    np.testing.assert_allclose(follower.q - q, 0.5 * (qd + follower.qd) * TICK_NS * 1e-9, atol=1e-5)
+
+
 refusals = {
     "position not finite": (
         lambda q, qd: {"q1": q + joints(np.nan, 2)},
