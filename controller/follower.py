@@ -50,7 +50,6 @@ class Gate:
     """A motion may be taken up this far on its way (rad, m), because its first piece came late. It is then begun at
     the hold all the same."""
 
-
     @property
     def refused(self) -> Bounds:
         """Beyond these a command is refused."""
@@ -135,7 +134,9 @@ class Follower:
         if piece is None or piece.t1_ns <= self._t_ns:
             return command
         t_ns = max(piece.t0_ns, self._t_ns)
-        state = self._state if before is None else before.at(min(t_ns, before.t1_ns))
+        if before is not None:
+            t_ns = min(t_ns, before.t1_ns)  # the joints do not stand still between the two
+        state = self._state if before is None else before.at(t_ns)
         if t_ns == piece.t0_ns and (state.q == piece.q0).all() and (state.qd == piece.qd0).all():
             return command
         joined = replace(piece, t0_ns=t_ns, q0=state.q, qd0=state.qd)
@@ -145,7 +146,7 @@ class Follower:
 
     def _only_late(self, piece: Piece, joined: Piece) -> bool:
         """Whether a piece is as it should be, and only its being late makes it too steep: not control's fault."""
-        near = np.abs(piece.at(joined.t0_ns).q - joined.q0) <= self._gate.start
+        near = np.abs(piece.at(max(joined.t0_ns, piece.t0_ns)).q - joined.q0) <= self._gate.start
         refused = self._gate.refused
         return bool(near.all() and fits(piece, refused).all() and not fits(joined, refused).all())
 
@@ -230,12 +231,15 @@ class Follower:
             return FaultCode.COMMAND_STALE, (
                 f"the motor process stood still for {stall_ms:.0f} ms (bound {self._gate.stall_ns * 1e-6:.0f} ms)"
             )
-        outside = np.abs(wanted.q - self._inside(wanted.q))
+        inside = self._inside(wanted.q)
+        outside = np.abs(wanted.q - inside)
         dt_s = max((now_ns - self._t_ns) * 1e-9, SHORTEST_S)
         for what, value, bound in (
             ("position outside the limits by", outside, np.full_like(outside, gate.margin)),
             ("velocity", np.abs(wanted.qd), gate.refused.velocity),
             ("acceleration", np.abs(wanted.qd - self.qd) / dt_s, gate.refused.acceleration),
+            # a piece may be over before anybody sees how fast it is in between
+            ("step from the last command", np.abs(inside - self.q), gate.refused.velocity * dt_s),
         ):
             if (value > bound).any():
                 worst = int(np.argmax(value / bound))

@@ -198,7 +198,7 @@ CHUNK = np.dtype(  # policy link -> control, recorder
     align=True,
 )
 
-PLAN = np.dtype(  # control -> link, guard, recorder: what control follows; written at every change of it
+PLAN = np.dtype(  # control -> link, guard: what control follows; written at every change of it
     [
         ("t_ns", "i8"),
         ("motion_id", "u8"),

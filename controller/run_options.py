@@ -55,3 +55,14 @@ def playable(asked: RunOptions, *, rtc_offered: bool) -> tuple[RunOptions, str]:
     if asked.seam is Seam.RTC and not rtc_offered:
         return replace(asked, seam=Seam.BLEND), "the policy server does not offer rtc"
     return asked, ""
+
+
+def too_long(options: RunOptions, action_horizon: int | None) -> str:
+    """Why the execution horizon does not fit the server's chunks; empty when it does, or their length is not known."""
+    longest = None if action_horizon is None else max(action_horizon - 2, 0)  # the last action is where the plan ends
+    if longest is None or options.execution_horizon <= longest:
+        return ""
+    return (
+        f"execution_horizon = {options.execution_horizon} leaves nothing of a chunk of {action_horizon} actions "
+        f"to go on with until the next one comes (bound {longest}); choose a shorter one"
+    )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from controller import layout
 from controller.refused import Refused
-from controller.run_options import RunOptions, Seam, playable
+from controller.run_options import RunOptions, Seam, playable, too_long
 from controller.states import State, Trigger
 from controller.status import server_of
 from policy_server.protocol import RTC
@@ -65,6 +65,8 @@ class Runs:
         daemon = self._daemon
         await daemon.settle()
         daemon.require(Trigger.RUN, dry=asked.dry)
+        if why := too_long(asked, self._server().get("action_horizon")):
+            raise Refused(why, daemon.allowed())
         options, reason = self._playable(asked)
         run = self.preparing = Run(daemon.orders.begin_motion(options=options), prompt, asked, options, reason)
         try:
@@ -107,8 +109,11 @@ class Runs:
 
     def _playable(self, asked: RunOptions) -> tuple[RunOptions, str]:
         """By what the server said when it was connected; a connection that is lost ends the run it was for."""
-        server = server_of(self._daemon.children["link"].status) or {}
-        return playable(asked, rtc_offered=RTC in server.get("extensions", ()))
+        return playable(asked, rtc_offered=RTC in self._server().get("extensions", ()))
+
+    def _server(self) -> dict[str, Any]:
+        """What the server said of itself."""
+        return server_of(self._daemon.children["link"].status) or {}
 
     def _ask_policy(self, run: Run) -> None:
         self._daemon.orders.ask_policy(run.motion_id, run.prompt, run.options)

@@ -118,6 +118,20 @@ def test_a_piece_that_comes_late_is_entered_without_a_jump():
     np.testing.assert_allclose(follower.q - q, 0.5 * (qd + follower.qd) * TICK_NS * 1e-9, atol=1e-5)
 
 
+def test_the_joints_do_not_stand_still_in_a_gap_between_two_pieces():
+    follower, t_ns = cruising(ticks=60)
+    end_ns = t_ns + 2 * MS
+    first = piece(follower.q, follower.q + 0.007 * follower.qd, follower.qd, follower.qd, t_ns - TICK_NS, end_ns)
+    follower.step(t_ns, permit(), Command(1000, 1, first), follower.q)
+    q, qd = follower.q.copy(), follower.qd.copy()
+    assert qd[0] > 0.9
+    # the piece between was replaced before a tick came by
+    after = piece(first.q1 + 0.002 * qd, first.q1 + 0.062 * qd, qd, qd, end_ns + 2 * MS, end_ns + 62 * MS)
+    follower.step(t_ns + TICK_NS, permit(), Command(1001, 1, after), follower.q)
+    assert follower.segment == 1001
+    np.testing.assert_allclose(follower.q - q, 0.5 * (qd + follower.qd) * TICK_NS * 1e-9, atol=1e-5)
+
+
 refusals = {
     "position not finite": (
         lambda q, qd: {"q1": q + joints(np.nan, 2)},
@@ -188,6 +202,18 @@ def test_a_joint_driven_over_its_limit_is_refused_with_the_distance():
     assert follower.fault[0] is FaultCode.COMMAND_REFUSED
     assert follower.fault[1].startswith("left_left_carriage_joint: position outside the limits by 0.0")
     assert follower.fault[1].endswith("(bound 0.0010)")
+
+
+def test_a_step_between_two_ticks_is_refused_however_slow_both_its_ends_are():
+    follower, t_ns = cruising()
+    follower.step(t_ns, permit(), onwards(follower, t_ns), follower.q)
+    q, qd = follower.q.copy(), follower.qd.copy()
+    leap = piece(q, q + joints(0.3, 4), qd, qd, t_ns, t_ns + TICK_NS)  # over within one tick
+    follower.step(t_ns + TICK_NS, permit(), Command(2000, 1, leap), q)
+    assert follower.mode is Mode.BRAKE
+    assert follower.fault[0] is FaultCode.COMMAND_REFUSED
+    assert follower.fault[1] == "left_joint_4: step from the last command 0.3000 (bound 0.0255)"
+    assert np.abs(follower.q - q).max() < 0.01
 
 
 def test_a_joint_over_its_top_speed_is_refused_with_the_speed():

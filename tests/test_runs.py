@@ -108,6 +108,17 @@ def test_a_run_is_ordered_as_it_was_asked_for(rig):
     assert status["run"] == options.described() | {"seam_asked": "switch", "seam_reason": None}
 
 
+@pytest.mark.parametrize(("horizon", "told", "fits"), [(48, 50, True), (49, 50, False), (127, None, True)])
+def test_a_horizon_that_leaves_nothing_of_a_chunk_is_refused(rig, horizon, told, fits):
+    rig.homed()
+    rig.serve(SERVER | {"action_horizon": told})
+    refused = pytest.raises(Refused, match=r"execution_horizon = 49 leaves nothing of a chunk of 50 .*bound 48")
+    with contextlib.nullcontext() if fits else refused:
+        asyncio.run(rig.run(RunOptions(execution_horizon=horizon)))
+    assert rig.daemon.status()["state"] == ("running" if fits else "idle")
+    assert rig.daemon.status()["preparing"] is None
+
+
 def test_what_is_usual_comes_from_the_configuration(rig):
     assert rig.daemon.usual_options() == RunOptions(Seam.ENSEMBLE, 1.0, dry=False, execution_horizon=7)
 
