@@ -91,7 +91,7 @@ class BlackBox:
         """Write what is due. The feeds have just been drained."""
         while self._faults.next(self._record):
             fault = LatchedFault.of(self._record)
-            if fault.t_ns > now_ns - TAKEN_UP_NS and not (self._folder / fault.name).exists():
+            if fault.t_ns > now_ns - TAKEN_UP_NS and not os.path.exists(self._folder / fault.name):
                 self._waiting.append(fault)
         while self._waiting and now_ns >= self._waiting[0].t_ns + AFTER_NS:
             self._try(self._waiting.popleft(), now_ns)

@@ -111,10 +111,12 @@ class Follower:
             self._brake(now_ns)
         self._t_ns = now_ns
 
-    def take_measured(self, q_measured: Vector) -> None:
-        """Make the measured pose the new hold, if the held one is too far from it (an operator's reset)."""
-        if self.mode is Mode.HOLD and np.isfinite(q_measured).all() and self._mismatch(q_measured):
+    def take_measured(self, q_measured: Vector) -> bool:
+        """Make the measured pose the new hold, if the held one is too far from it (an operator's reset); whether so."""
+        taken = self.mode is Mode.HOLD and bool(np.isfinite(q_measured).all()) and bool(self._mismatch(q_measured))
+        if taken:
             self.q = q_measured.copy()
+        return taken
 
     def _queue(self, now_ns: int, newest: Command | None) -> None:
         """A piece is used from its own beginning on; until then the one before it."""

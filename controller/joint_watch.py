@@ -22,7 +22,7 @@ QUARANTINE_S = 1.0
 
 
 class _Since:
-    """The instant at which something last changed, and the command then."""
+    """The instant at which something last changed, or the command set out since, and the command then."""
 
     def __init__(self) -> None:
         self._t_ns = 0
@@ -33,11 +33,13 @@ class _Since:
 
     def frozen(self, now_ns: int, q_command: Vector) -> str:
         """For how long and under what command nothing changed; empty when that is in order."""
-        age_ms = (now_ns - self._t_ns) * 1e-6
-        if self._q_command is None or age_ms < 1e3 * FROZEN_S:
+        if self._q_command is None:
             return ""
         moved = np.abs(q_command - self._q_command)
-        if not (moved > MOVED).any():
+        if not moved.any():
+            self._t_ns = now_ns  # at rest: nothing has to change yet
+        age_ms = (now_ns - self._t_ns) * 1e-6
+        if age_ms < 1e3 * FROZEN_S or not (moved > MOVED).any():
             return ""
         worst = int(np.argmax(moved))
         return (
@@ -61,6 +63,11 @@ class JointWatch:
         self._note(now_ns, state, q_command)
         self.alarm = self._judge(now_ns, state, q_command)
         return self.alarm
+
+    def rebase(self, now_ns: int, q_command: Vector) -> None:
+        """The command was set to another place, by no motion: nothing has to follow it there."""
+        for since in (self._new_values, self._newer):
+            since.changed(now_ns, q_command)
 
     def _note(self, now_ns: int, state: JointState, q_command: Vector) -> None:
         values = state.q.tobytes() + state.qd.tobytes() + state.effort.tobytes()

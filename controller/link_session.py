@@ -68,6 +68,8 @@ class Session:
         encode = partial(encode_jpeg, quality=policy.jpeg_quality) if policy.image_encoding == "jpeg" else None
         self._observer = Observer(memory.child, self.cameras, ENVIRONMENT_STATE in info.extensions, encode)
         self._acceptance = Acceptance.of(self._config)
+        self._named = REQUEST_ID in info.extensions
+        """The server names the request that it answers: several may be under way."""
         self._answered = False
         self._under_way: list[Asked] = []
         self._silent_ns = 0
@@ -92,7 +94,7 @@ class Session:
         try:
             while not closed.done():
                 motion_id = self._memory.order().motion_id
-                if self._patience_s() > 0.0:
+                if self._patience_s() > 0.0 or (self._under_way and not self._named):
                     await self._receive()
                 elif motion_id == 0:
                     await _wait(self._wakes.ordered, 0.5, closed)
@@ -168,7 +170,7 @@ class Session:
         if not self._under_way:
             return 0.0
         waited_s = (time.monotonic_ns() - self._under_way[-1].t_sent_ns) * 1e-9
-        overdue_s = self._memory.delay.overdue_s if REQUEST_ID in self._info.extensions else math.inf
+        overdue_s = self._memory.delay.overdue_s if self._named else math.inf
         return max(min(overdue_s if self._answered else math.inf, self._timeout_s) - waited_s, 0.0)
 
     async def _receive(self) -> None:
@@ -215,7 +217,7 @@ class Session:
         """What a request carries beyond the observation, of what this server offers to take."""
         offered, t_ns = self._info.extensions, observation.t_observation_ns
         extras: dict[str, Any] = {}
-        if REQUEST_ID in offered:
+        if self._named:
             extras[REQUEST_ID] = chunk_id
         if PLAYBACK in offered:
             extras[PLAYBACK] = max(plan.playback.at(t_ns), 0) * 1e-9 if plan is not None else 0.0
@@ -239,7 +241,7 @@ class Session:
             kind = type(answer).__name__
             raise SessionError(FaultCode.ANSWER_INVALID, f"the answer is a {kind}, must be a map")
         asked, newest = {one.chunk_id: one for one in self._under_way}, self._under_way[-1]
-        chunk_id = answer.get(REQUEST_ID) if REQUEST_ID in self._info.extensions else newest.chunk_id
+        chunk_id = answer.get(REQUEST_ID) if self._named else newest.chunk_id
         if type(chunk_id) is not int or chunk_id not in asked:
             text = f"answer to request {chunk_id!r}, expected {newest.chunk_id}"
             raise SessionError(FaultCode.ANSWER_INVALID, text)

@@ -99,7 +99,8 @@ class Motor:
         permit = self._child.orders
         if permit["reset_count"] != self._resets:
             self._resets = int(permit["reset_count"])
-            self._follower.take_measured(state.q)
+            if self._follower.take_measured(state.q):
+                self._joint_watch.rebase(self._clock.now_ns(), self._follower.q)
         if permit["scene_count"] != self._scenes:
             self._scenes = int(permit["scene_count"])
             if self._scene is not None:

@@ -6,14 +6,14 @@ still until a run's ramp has ended, and its speed never steps: velocity and acce
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Playback:
     """At t_ns the policy's time is tau_ns; from then on its speed goes from `start` to `end` within ramp_s.
 
-    Before t_ns it is taken to have run at `start`.
+    before: how it ran before t_ns; None: at `start`.
     """
 
     t_ns: int
@@ -21,6 +21,7 @@ class Playback:
     start: float
     end: float
     ramp_s: float
+    before: Playback | None = field(default=None, compare=False)
 
     @staticmethod
     def standing(t_ns: int, ramp_s: float) -> Playback:
@@ -30,6 +31,8 @@ class Playback:
     def at(self, t_ns: int) -> int:
         """The policy's time at t_ns."""
         dt_ns, ramp_ns = t_ns - self.t_ns, self.ramp_s * 1e9
+        if dt_ns <= 0 and self.before is not None:
+            return self.before.at(t_ns)
         if dt_ns <= 0:
             return self.tau_ns + round(self.start * dt_ns)
         x = min(dt_ns / ramp_ns, 1.0)
@@ -47,4 +50,5 @@ class Playback:
         """The playback that goes from its speed at t_ns to another; itself when that is where it leads already."""
         if speed == self.end:
             return self
-        return Playback(t_ns, self.at(t_ns), self.speed(t_ns), speed, self.ramp_s)
+        before = replace(self, before=None)  # an observation is not older than the ramp before the last
+        return Playback(t_ns, self.at(t_ns), self.speed(t_ns), speed, self.ramp_s, before)

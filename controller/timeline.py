@@ -162,7 +162,7 @@ class Timeline:
             return None
         if seam is Seam.SWITCH:
             return Timeline(seam, self.fading, (chunk,))
-        older = [old for old in self.chunks if old.end_ns > t_ns] if seam is Seam.ENSEMBLE is self.seam else []
+        older = [old for old in self.chunks if old.end_ns > t_ns] if seam is Seam.ENSEMBLE else []
         return Timeline(seam, self.fading, (*older[1 - MOST_CHUNKS :], chunk)).faded_from(self, t_ns)
 
     def faded_from(self, old: Timeline, t_ns: int) -> Timeline:

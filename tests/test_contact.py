@@ -39,11 +39,33 @@ def test_a_push_that_lasts_is_a_fault_that_names_joint_value_bound_and_time():
     assert watch.run(20, -9.5) == (FaultCode.CONTACT, "left_joint_1 is pushed with -9.5 N m (bound 8.0) for 30 ms")
 
 
-def test_a_knock_is_none_and_starts_no_count():
+def test_a_knock_now_and_then_is_none():
     watch = Watch()
     for _ in range(20):
         assert watch.run(5, 60.0) is None
-        assert watch.run(1, 0.0) is None
+        assert watch.run(5, 0.0) is None
+
+
+def test_noise_does_not_hide_a_contact():
+    watch = Watch()
+    for _ in range(20):
+        if found := watch.run(5, 20.0) or watch.run(1, 7.0):
+            break
+    assert found is not None
+    assert found[0] is FaultCode.CONTACT
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_effort_that_is_no_number_any_more_is_a_fault_in_a_motion(value):
+    watch = Watch()
+    assert watch.run(10, 1.0) is None
+    code, text = watch.run(1, value)
+    assert code is FaultCode.JOINTS_INVALID
+    assert text.startswith("left_joint_1: external effort ")
+
+
+def test_an_effort_that_was_never_reported_is_not_watched():
+    assert Watch().run(50, np.nan) is None
 
 
 def test_grippers_are_told_in_newtons():

@@ -56,7 +56,16 @@ def test_readings_that_stay_the_same_while_the_command_moves_are_frozen():
 
 def test_frozen_readings_are_found_when_the_command_begins_to_move_after_a_long_rest():
     found = alarms((state(tick * TICK_NS) for tick in range(1, 300)), lambda tick: command(max(tick - 250, 0) * 0.004))
-    assert first(found) == (253, FaultCode.JOINTS_FROZEN)
+    assert first(found) == (250 + N_TICKS, FaultCode.JOINTS_FROZEN)  # a driver may take a moment to see it move
+
+
+def test_a_hold_that_is_set_to_where_the_arms_are_is_no_motion():
+    watch = JointWatch()
+    for tick in range(1, 50):
+        assert watch.look(tick * TICK_NS, state(tick * TICK_NS), command(0.0)) is None
+    watch.rebase(50 * TICK_NS, command(0.3))
+    for tick in range(50, 150):
+        assert watch.look(tick * TICK_NS, state(tick * TICK_NS), command(0.3)) is None
 
 
 def test_an_alarm_ends_when_the_readings_go_on():

@@ -37,6 +37,16 @@ def test_speed_is_the_derivative_and_both_are_continuous(speeds):
     assert speed[-1] == speeds[2]
 
 
+def test_what_was_played_before_a_change_stays_where_it_was():
+    steady = Playback(0, 0, 1.0, 1.0, 0.4)
+    slower = steady.towards(0.1, 1_000 * MS)
+    again = slower.towards(0.2, 1_300 * MS)  # within the ramp
+    for t_ms in (1_050, 1_200, 1_299):
+        assert again.at(t_ms * MS) == slower.at(t_ms * MS)
+    assert slower.at(700 * MS) == 700 * MS
+    assert again.before.before is None, "nothing is kept for ever"
+
+
 def test_to_the_speed_it_has_it_is_itself():
     playback = Playback(0, 0, 0.0, 0.5, 0.4)
     assert playback.towards(0.5, 100 * MS) is playback

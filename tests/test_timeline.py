@@ -222,12 +222,12 @@ def test_what_was_fading_goes_on_when_the_same_plan_comes_again():
 
 
 def test_an_ensemble_is_the_weighted_mean_of_what_reaches_the_moment():
-    timeline = start(np.zeros(200))
+    timeline = start(np.zeros(100))
     for n, value in enumerate((1.0, 2.0, 6.0), 1):
         given_chunk = chunk(np.full(100, value), n * 100 * MS, chunk_id=n)
         timeline = timeline.splice(given_chunk, n * 100 * MS, Seam.ENSEMBLE)
-    weights = np.exp(-0.01 * np.arange(3))
-    assert timeline.at(900 * MS)[0] == pytest.approx((weights * (1.0, 2.0, 6.0)).sum() / weights.sum())
+    weights = np.exp(-0.01 * np.arange(4))
+    assert timeline.at(900 * MS)[0] == pytest.approx((weights * (0.0, 1.0, 2.0, 6.0)).sum() / weights.sum())
     assert timeline.at(2270 * MS)[0] == pytest.approx(6.0)  # the others have ended
 
 
