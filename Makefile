@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench docs lock clean setup
+.PHONY: help demo test check bench soak docs lock clean setup
 unexport PYTHONPATH
 unexport PYTHONHOME
 
@@ -29,6 +29,9 @@ check: setup ## lint, types, who may import whom, spelling
 
 bench: setup ## how fast shared memory, the policy wire and a toy model are, beside their alternatives
 	@$(PYTHON) -m pytest bench $(ARGS)
+
+soak: setup ## a hundred real episodes mixed with faults, every motor tick judged; result in runs/soak
+	@$(PYTHON) -m bench.soak $(ARGS)
 
 docs: setup ## write the generated tables of docs/ anew
 	@$(PYTHON) -m controller.tables docs

@@ -1,0 +1,179 @@
+"""What a soak found, in words and as JSON. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+from bench.soak_judge import Step
+from controller.limits import Violation
+
+HOST_STALL_S = 0.08
+"""From here on, a stall of the host may explain a fault."""
+
+
+@dataclass
+class Outcome:
+    """fault: "" for none. late_s: from the cause to the first braking command, beyond the matrix's bound."""
+
+    number: int
+    options: dict[str, Any]
+    latency_ms: float
+    disturbance: str
+    state: str
+    fault: str = ""
+    message: str = ""
+    expected: list[str] = field(default_factory=list)
+    may_pass: bool = True
+    as_expected: bool = True
+    ticks: int = 0
+    longest_gap_s: float = 0.0
+    brake_s: float | None = None
+    bound_s: float | None = None
+    rest_s: float | None = None
+    stall_ticks: int = 0
+    may_stall: bool = False
+    host_stall_s: float = 0.0
+    violations: list[Violation] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    took_s: float = 0.0
+
+
+def explained(outcome: Outcome) -> bool:
+    """Whether the host stood still long enough in this episode for what came late in it."""
+    return outcome.host_stall_s >= HOST_STALL_S
+
+
+def must_be_none(outcomes: Sequence[Outcome], left: list[str], dropped: int) -> dict[str, list[str]]:
+    """Each thing that must not be, with every case of it."""
+
+    def cases(found: Sequence[tuple[Outcome, str]]) -> list[str]:
+        return [f"episode {outcome.number} ({outcome.disturbance}): {text}" for outcome, text in found]
+
+    def told(outcome: Outcome) -> str:
+        wanted = " or ".join([*outcome.expected, *(["none"] * outcome.may_pass)])
+        return f"{outcome.fault or 'none'} in place of {wanted}: {outcome.message}"
+
+    def worst(found: Sequence[Any]) -> str:
+        most = max(found, key=lambda one: one.value / max(abs(one.bound), 1e-9))
+        return (
+            f"{len(found)}, worst {most.joint} {most.what} {most.value:.5g} (bound {most.bound:.5g}), t_ns {most.t_ns}"
+        )
+
+    faults = [(one, told(one)) for one in outcomes if not one.as_expected and not explained(one)]
+    stalls = [
+        (one, f"{one.stall_ticks} ticks")
+        for one in outcomes
+        if one.stall_ticks and not one.may_stall and not one.fault and not explained(one)
+    ]
+    late = [
+        (one, f"{one.fault} braked after {1e3 * one.brake_s:.0f} ms (bound {1e3 * one.bound_s:.0f} ms)")
+        for one in outcomes
+        if one.brake_s is not None and one.bound_s is not None and one.brake_s > one.bound_s and not explained(one)
+    ]
+    return {
+        "limit violations": cases([(one, worst(one.violations)) for one in outcomes if one.violations]),
+        "discontinuities": cases([(one, worst(one.steps)) for one in outcomes if one.steps]),
+        "unexpected faults": cases(faults),
+        "stalls without a cause": cases(stalls),
+        "late reactions": cases(late),
+        "motor ticks unseen": [f"{dropped} ticks"] * bool(dropped),
+        "leftovers": left,
+    }
+
+
+def times_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """One row for each code: how often, and how long until braking and from there to rest."""
+    rows = []
+    for code in sorted({one.fault for one in outcomes if one.fault}):
+        own = [one for one in outcomes if one.fault == code]
+        brakes = [one.brake_s for one in own if one.brake_s is not None]
+        rests = [one.rest_s for one in own if one.rest_s is not None]
+        bounds = [one.bound_s for one in own if one.bound_s is not None]
+        rows.append(
+            {
+                "code": code,
+                "count": len(own),
+                "brake_median_ms": 1e3 * median(brakes) if brakes else None,
+                "brake_max_ms": 1e3 * max(brakes) if brakes else None,
+                "bound_ms": 1e3 * max(bounds) if bounds else None,
+                "rest_median_ms": 1e3 * median(rests) if rests else None,
+                "rest_max_ms": 1e3 * max(rests) if rests else None,
+            }
+        )
+    return rows
+
+
+def memory_rows(memory: dict[tuple[str, int], list[float]]) -> list[dict[str, Any]]:
+    """Of each process the one that lived through most episodes: its own memory after its second and after its last."""
+    rows = {}
+    for (name, _), values in sorted(memory.items(), key=lambda item: len(item[1])):
+        if len(values) > 2:
+            rows[name] = {"process": name, "episodes": len(values), "from_mb": values[1], "to_mb": values[-1]}
+    return [rows[name] for name in sorted(rows)]
+
+
+def document(
+    outcomes: Sequence[Outcome], memory: dict[tuple[str, int], list[float]], left: list[str], dropped: int, **more: Any
+) -> dict[str, Any]:
+    """Everything, in JSON types."""
+    passed_stalls = sum(one.stall_ticks for one in outcomes)
+    return {
+        **more,
+        "episodes": len(outcomes),
+        "motor_ticks": sum(one.ticks for one in outcomes),
+        "minutes": sum(one.took_s for one in outcomes) / 60.0,
+        "faults": times_of(outcomes),
+        "stall_ticks": passed_stalls,
+        "host_stalls": sorted((one.host_stall_s for one in outcomes if explained(one)), reverse=True),
+        "explained_by_host": [
+            f"episode {one.number} ({one.disturbance}): {one.fault or 'no fault'}: {one.message}"
+            for one in outcomes
+            if not one.as_expected and explained(one)
+        ],
+        "memory": memory_rows(memory),
+        "must_be_none": must_be_none(outcomes, left, dropped),
+        "played": [asdict(one) for one in outcomes],
+    }
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.0f}"
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """For people."""
+    disturbances = Counter(one["disturbance"] for one in report["played"])
+    n_faults = sum(row["count"] for row in report["faults"])
+    lines = [
+        f"{report['episodes']} episodes in {report['minutes']:.1f} min (seed {report['seed']}): "
+        f"{report['motor_ticks']} motor ticks seen, {n_faults} faults, {report['stall_ticks']} stall ticks",
+        "",
+        "disturbances: " + ", ".join(f"{name} {count}" for name, count in sorted(disturbances.items())),
+        "",
+        f"{'fault':20}{'count':>6}{'cause to braking ms':>22}{'bound':>7}{'braking to rest ms':>21}",
+        f"{'':26}{'median':>13}{'max':>9}{'':7}{'median':>12}{'max':>9}",
+    ]
+    for row in report["faults"]:
+        cells = [_number(row[key]) for key in ("brake_median_ms", "brake_max_ms", "bound_ms")]
+        rests = [_number(row[key]) for key in ("rest_median_ms", "rest_max_ms")]
+        lines.append(
+            f"{row['code']:20}{row['count']:6}{cells[0]:>13}{cells[1]:>9}{cells[2]:>7}{rests[0]:>12}{rests[1]:>9}"
+        )
+    lines += ["", "own memory of the process that lived longest, MB:"]
+    lines += [
+        f"  {row['process']:24}{row['from_mb']:8.1f} -> {row['to_mb']:.1f} over {row['episodes']} episodes"
+        for row in report["memory"]
+    ]
+    stalls = report["host_stalls"]
+    longest = f", longest {1e3 * stalls[0]:.0f} ms" if stalls else ""
+    lines += ["", f"the host stood still for {1e3 * HOST_STALL_S:.0f} ms or more in {len(stalls)} episodes{longest}"]
+    lines += [f"  explains {text}" for text in report["explained_by_host"]]
+    lines += ["", "must be none:"]
+    for name, cases in report["must_be_none"].items():
+        lines += [f"  {name}: {len(cases) or 'none'}", *(f"    {case}" for case in cases)]
+    return "\n".join(lines) + "\n"
