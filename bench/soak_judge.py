@@ -1,7 +1,8 @@
 """Judges the commands of every motor tick: limits, steps, when braking began, when all was at rest. Pure.
 
-Commands are compared with what the motor process claims of them. Where it did not run for longer than GAP_NS, there is
-nothing between two commands that could be judged: it must go on where it was, or, begun anew, where the arms are.
+Commands are compared with what the motor process claims of them. Where it did not run for longer than Gate.stall_ns,
+there is nothing between two commands that could be judged: it must go on at rest where it was, or, begun anew, where
+the arms are.
 """
 
 from __future__ import annotations
@@ -11,14 +12,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from controller.config import Limits, both_arms
+from controller.config import Config, Limits, both_arms
 from controller.follower import SHORTEST_S, Mode
 from controller.limits import Violation, violations
 from controller.recording import Rows
 from controller.robots.base import JOINT_NAMES
-
-GAP_NS = 80_000_000
-"""As the motor process itself judges it (Gate.stall_ns)."""
+from controller.settings import gate
 
 SLACK = 1.02
 """As of the motor process's gate."""
@@ -41,21 +40,23 @@ class Step:
     bound: float
 
 
-def stretches(rows: Rows) -> list[Rows]:
-    """Pieces without a gap."""
-    cuts = np.flatnonzero(np.diff(rows["t_command_ns"]) > GAP_NS) + 1
+def stretches(rows: Rows, gap_ns: int) -> list[Rows]:
+    """Pieces without a gap longer than this."""
+    cuts = np.flatnonzero(np.diff(rows["t_command_ns"]) > gap_ns) + 1
     return [piece for piece in np.split(rows, cuts) if len(piece)]
 
 
-def beyond_limits(rows: Rows, limits: Limits) -> list[Violation]:
+def beyond_limits(rows: Rows, config: Config) -> list[Violation]:
     """As `controller.limits` finds them in each stretch."""
-    return [found for piece in stretches(rows) for found in violations(piece, limits)]
+    return [
+        found for piece in stretches(rows, gate(config).stall_ns) for found in violations(piece, config.robot.limits)
+    ]
 
 
-def steps(rows: Rows, limits: Limits) -> list[Step]:
+def steps(rows: Rows, config: Config) -> list[Step]:
     """Every discontinuity of position or velocity."""
-    pieces = stretches(rows)
-    found = [step for piece in pieces for step in _within(piece, limits)]
+    pieces = stretches(rows, gate(config).stall_ns)
+    found = [step for piece in pieces for step in _within(piece, config.robot.limits)]
     for before, after in pairwise(pieces):
         found += _across(before[-1], after[0])
     return found
@@ -90,6 +91,15 @@ def _found(what: str, t_ns: np.ndarray, values: np.ndarray, bounds: np.ndarray) 
         Step(what, JOINT_NAMES[j], int(t_ns[i]), float(values[i, j]), float(bounds[i, j]))
         for i, j in np.argwhere(~(values <= bounds))
     ]
+
+
+def moves(rows: Rows, t_since_ns: int) -> list[Step]:
+    """Every joint whose command changed since then: none does in a dry run."""
+    after = rows[rows["t_command_ns"] >= t_since_ns]
+    if not len(after):
+        return []
+    span = np.ptp(after["q_command"], axis=0)[None]
+    return _found("moved in a dry run", after["t_command_ns"][:1], span, np.zeros_like(span))
 
 
 def longest_gap_s(rows: Rows) -> float:

@@ -71,7 +71,7 @@ DISTURBANCES = (
     Disturbance(Deed.PAUSE, "control", pause_s=(0.02, 0.1), weight=3),
     Disturbance(Deed.KILL, "motor", (C.MOTOR_LOST,)),
     Disturbance(Deed.HANG, "motor", (C.MOTOR_LOST,)),
-    Disturbance(Deed.PAUSE, "motor", (C.COMMAND_STALE,), may_pass=True, pause_s=(0.01, 0.15), weight=3),
+    Disturbance(Deed.PAUSE, "motor", pause_s=(0.01, 0.15), weight=3),
     Disturbance(Deed.KILL, "link", (C.LINK_LOST,)),
     Disturbance(Deed.HANG, "link", (C.LINK_LOST, C.PLAN_ENDED)),
     Disturbance(Deed.KILL, "guard", (C.GUARD_LOST,)),

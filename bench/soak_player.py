@@ -47,7 +47,7 @@ class Player:
         self.tap.start()
         self._host.start()
         self._beats = {row.name: row.beat_s for row in table(daemon.config)}
-        self._t_cause_ns = 0
+        self._t_cause_ns = self._t_run_ns = 0
         self._stalls: tuple[int, int] = (0, 0)
         self.memory: dict[tuple[str, int], list[float]] = {}
 
@@ -95,6 +95,7 @@ class Player:
             "run", prompt=f"soak {episode.number}", seam=options.seam.word, speed=options.speed,
             dry=options.dry, execution_horizon=options.execution_horizon,
         )  # fmt: skip
+        self._t_run_ns = time.monotonic_ns()
         time.sleep(episode.wait_s)
         self._disturb(episode, outcome, State.RUNNING)
 
@@ -128,9 +129,11 @@ class Player:
         return daemon.until("idle", lambda status: status["state"] == "idle" and "home" in status["allowed"])
 
     def _judge(self, episode: Episode, outcome: Outcome) -> None:
-        rows, limits = self.tap.rows(), self._daemon.config.robot.limits
+        rows, config = self.tap.rows(), self._daemon.config
         outcome.ticks, outcome.longest_gap_s = len(rows), judge.longest_gap_s(rows)
-        outcome.violations, outcome.steps = judge.beyond_limits(rows, limits), judge.steps(rows, limits)
+        outcome.violations, outcome.steps = judge.beyond_limits(rows, config), judge.steps(rows, config)
+        if episode.options.dry:
+            outcome.steps += judge.moves(rows, self._t_run_ns)
         outcome.host_stall_s = self._host.longest_s
         if outcome.fault:
             self._time(rows, episode.disturbance, outcome)

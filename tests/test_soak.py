@@ -11,10 +11,9 @@ from controller.config import load, shipped
 from controller.faults import FaultCode
 from controller.follower import Mode
 from controller.run_options import Seam
-from controller.settings import gate
 from controller.states import State
 
-LIMITS = load(shipped("sim")).robot.limits
+CONFIG = load(shipped("sim"))
 TICK_NS = 5_000_000
 HOME = np.array([0.0, 1.0, 0.5, 0.6, 0.0, 0.0, 0.02] * 2)
 
@@ -39,15 +38,15 @@ def braked(rows, at):
 
 
 def test_a_smooth_motion_is_found_to_be_one():
-    assert judge.steps(motion(), LIMITS) == []
-    assert judge.beyond_limits(motion(), LIMITS) == []
+    assert judge.steps(motion(), CONFIG) == []
+    assert judge.beyond_limits(motion(), CONFIG) == []
 
 
 @pytest.mark.parametrize("step", [0.005, -0.005, np.nan])
 def test_a_step_of_position_is_found(step):
     rows = motion()
     rows["q_command"][100:, 3] += step
-    found = judge.steps(rows, LIMITS)
+    found = judge.steps(rows, CONFIG)
     assert {one.what for one in found} == {"position"}
     assert found[0].t_ns == rows["t_command_ns"][100]
 
@@ -55,24 +54,20 @@ def test_a_step_of_position_is_found(step):
 def test_a_step_of_velocity_is_found():
     rows = motion()
     rows["qd_command"][100:, 0] += 0.2
-    assert {one.what for one in judge.steps(rows, LIMITS)} == {"velocity"}
+    assert {one.what for one in judge.steps(rows, CONFIG)} == {"velocity"}
 
 
 def test_arms_that_brake_may_change_their_velocity_faster():
     rows = motion()
     rows["qd_command"][100, 0] += 0.1
-    assert judge.steps(rows, LIMITS)
+    assert judge.steps(rows, CONFIG)
     rows["mode"][100] = Mode.BRAKE
-    assert judge.steps(rows, LIMITS) == []
+    assert judge.steps(rows, CONFIG) == []
 
 
 def test_a_motion_beyond_the_limits_is_found():
     fast = motion(size=1.0, period_s=1.0)
-    assert {"velocity", "acceleration"} <= {one.what for one in judge.beyond_limits(fast, LIMITS)}
-
-
-def test_a_gap_is_what_the_motor_process_takes_for_one():
-    assert gate(load(shipped("sim"))).stall_ns == judge.GAP_NS
+    assert {"velocity", "acceleration"} <= {one.what for one in judge.beyond_limits(fast, CONFIG)}
 
 
 def with_gap(rows, at=100, gap_ns=300_000_000):
@@ -85,23 +80,38 @@ def with_gap(rows, at=100, gap_ns=300_000_000):
 
 def test_after_a_gap_arms_at_rest_where_they_were_are_no_step():
     rows = with_gap(motion())
-    assert judge.steps(rows, LIMITS) == []
-    assert judge.beyond_limits(rows, LIMITS) == []
+    assert judge.steps(rows, CONFIG) == []
+    assert judge.beyond_limits(rows, CONFIG) == []
     assert judge.longest_gap_s(rows) == pytest.approx(0.305)
+
+
+def test_a_gap_is_what_the_motor_process_takes_for_one():
+    late = motion(size=0.1)
+    late["t_command_ns"][100:] += 79_000_000 - TICK_NS
+    moving = {"velocity after a gap"}
+    assert not moving & {one.what for one in judge.steps(late, CONFIG)}
+    late["t_command_ns"][100:] += 2_000_000
+    assert moving <= {one.what for one in judge.steps(late, CONFIG)}
 
 
 def test_after_a_gap_a_new_motor_process_may_hold_what_it_measures_and_nothing_else():
     rows = with_gap(motion())
     rows["q_command"][100:, 1] += 0.03
-    assert {one.what for one in judge.steps(rows, LIMITS)} == {"position after a gap"}
+    assert {one.what for one in judge.steps(rows, CONFIG)} == {"position after a gap"}
     rows["q"][100:, 1] += 0.03
-    assert judge.steps(rows, LIMITS) == []
+    assert judge.steps(rows, CONFIG) == []
 
 
 def test_after_a_gap_arms_that_go_on_are_a_step():
     rows = with_gap(motion())
     rows["qd_command"][100, 0] = 0.01
-    assert "velocity after a gap" in {one.what for one in judge.steps(rows, LIMITS)}
+    assert "velocity after a gap" in {one.what for one in judge.steps(rows, CONFIG)}
+
+
+def test_a_dry_run_that_moves_is_found():
+    rows = with_gap(motion())
+    assert judge.moves(rows, int(rows["t_command_ns"][100])) == []
+    assert {one.joint for one in judge.moves(rows, int(rows["t_command_ns"][50]))} == {"left_joint_0"}
 
 
 def test_braking_is_timed_from_its_cause():
