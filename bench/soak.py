@@ -51,10 +51,9 @@ def stack(directory: Path) -> Iterator[tuple[Daemon, Server]]:
         try:
             yield daemon, server
         finally:
-            if daemon.program.process.poll() is None:
-                daemon.program.ended()
+            daemon.program.remove()
     finally:
-        server.program.ended()
+        server.program.remove()
 
 
 def soak(directory: Path, plan: Sequence[Episode], seed: int) -> dict[str, object]:
@@ -71,9 +70,9 @@ def soak(directory: Path, plan: Sequence[Episode], seed: int) -> dict[str, objec
                 left.append(f"episode {episode.number} ({episode.disturbance.name}) did not end: {error}")
                 break
             print(line(episode, outcomes[-1]), flush=True)
-        status = daemon.program.ended()
+        status = daemon.program.end()
         if status != 0:
-            left.append(f"the daemon ended with {'force' if status is None else f'exit status {status}'}")
+            left.append(f"the daemon ended with {'nothing but force' if status is None else f'exit status {status}'}")
         left += daemon.leftovers()
     return document(outcomes, player.memory, left, player.tap.dropped, seed=seed)
 

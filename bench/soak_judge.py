@@ -7,7 +7,6 @@ the arms are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -29,17 +28,6 @@ RESUMED = 0.01
 """A motor process begun anew holds what it measures: the first command may differ by so much from the reading."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A command of one joint that the one before does not explain (rad, m, s)."""
-
-    what: str
-    joint: str
-    t_ns: int
-    value: float
-    bound: float
-
-
 def stretches(rows: Rows, gap_ns: int) -> list[Rows]:
     """Pieces without a gap longer than this."""
     cuts = np.flatnonzero(np.diff(rows["t_command_ns"]) > gap_ns) + 1
@@ -53,8 +41,8 @@ def beyond_limits(rows: Rows, config: Config) -> list[Violation]:
     ]
 
 
-def steps(rows: Rows, config: Config) -> list[Step]:
-    """Every discontinuity of position or velocity."""
+def steps(rows: Rows, config: Config) -> list[Violation]:
+    """Every discontinuity: a change of position or velocity that the commands before and after do not explain."""
     pieces = stretches(rows, gate(config).stall_ns)
     found = [step for piece in pieces for step in _within(piece, config.robot.limits)]
     for before, after in pairwise(pieces):
@@ -62,7 +50,7 @@ def steps(rows: Rows, config: Config) -> list[Step]:
     return found
 
 
-def _within(rows: Rows, limits: Limits) -> list[Step]:
+def _within(rows: Rows, limits: Limits) -> list[Violation]:
     """What velocity and acceleration at both ends allow in between bounds each step."""
     t_ns = rows["t_command_ns"]
     dt_s = np.diff(t_ns)[:, None] * 1e-9
@@ -77,7 +65,7 @@ def _within(rows: Rows, limits: Limits) -> list[Step]:
     return _found("position", t_ns[1:], moved, allowed) + _found("velocity", t_ns[1:], changed, allowed_change)
 
 
-def _across(before: np.void, after: np.void) -> list[Step]:
+def _across(before: np.void, after: np.void) -> list[Violation]:
     """Over a gap: at rest, and where it was or where the arms are."""
     t_ns = np.array([after["t_command_ns"]])
     off = np.minimum(np.abs(after["q_command"] - before["q_command"]), np.abs(after["q_command"] - after["q"]))
@@ -86,14 +74,14 @@ def _across(before: np.void, after: np.void) -> list[Step]:
     )
 
 
-def _found(what: str, t_ns: np.ndarray, values: np.ndarray, bounds: np.ndarray) -> list[Step]:
+def _found(what: str, t_ns: np.ndarray, values: np.ndarray, bounds: np.ndarray) -> list[Violation]:
     return [
-        Step(what, JOINT_NAMES[j], int(t_ns[i]), float(values[i, j]), float(bounds[i, j]))
+        Violation(what, JOINT_NAMES[j], int(t_ns[i]), float(values[i, j]), float(bounds[i, j]))
         for i, j in np.argwhere(~(values <= bounds))
     ]
 
 
-def moves(rows: Rows, t_since_ns: int) -> list[Step]:
+def moves(rows: Rows, t_since_ns: int) -> list[Violation]:
     """Every joint whose command changed since then: none does in a dry run."""
     after = rows[rows["t_command_ns"] >= t_since_ns]
     if not len(after):

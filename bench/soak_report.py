@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from bench.soak_judge import Step
 from controller.limits import Violation
 
 HOST_STALL_S = 0.08
@@ -39,51 +38,63 @@ class Outcome:
     may_stall: bool = False
     host_stall_s: float = 0.0
     violations: list[Violation] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Violation] = field(default_factory=list)
     took_s: float = 0.0
 
 
-def explained(outcome: Outcome) -> bool:
-    """Whether the host stood still long enough in this episode for what came late in it."""
-    return outcome.host_stall_s >= HOST_STALL_S
+def _told(outcome: Outcome) -> str:
+    wanted = " or ".join([*outcome.expected, *(["none"] * outcome.may_pass)])
+    return f"{outcome.fault or 'no fault'} in place of {wanted}: {outcome.message}"
+
+
+def _worst(found: Sequence[Violation]) -> str:
+    most = max(found, key=lambda one: one.value / max(abs(one.bound), 1e-9))
+    return f"{len(found)}, worst {most.joint} {most.what} {most.value:.5g} (bound {most.bound:.5g}), t_ns {most.t_ns}"
+
+
+def _late(outcome: Outcome) -> str:
+    """Empty if braking began in time, or nothing says when it should have."""
+    brake_s, bound_s = outcome.brake_s, outcome.bound_s
+    if brake_s is None or bound_s is None or brake_s <= bound_s:
+        return ""
+    return f"{outcome.fault} braked after {1e3 * brake_s:.0f} ms (bound {1e3 * bound_s:.0f} ms)"
+
+
+NEVER: dict[str, Callable[[Outcome], str]] = {
+    "limit violations": lambda one: _worst(one.violations) if one.violations else "",
+    "discontinuities": lambda one: _worst(one.steps) if one.steps else "",
+}
+"""What must not be, whatever happens: what was found of it in an episode, or empty."""
+
+NOT_ON_A_MACHINE_THAT_RUNS: dict[str, Callable[[Outcome], str]] = {
+    "unexpected faults": lambda one: "" if one.as_expected else _told(one),
+    "stalls without a cause": lambda one: (
+        f"{one.stall_ticks} ticks" if one.stall_ticks and not one.may_stall and not one.fault else ""
+    ),
+    "late reactions": _late,
+}
+"""What must not be either, unless the host took the processors away."""
+
+
+def _cases(outcomes: Sequence[Outcome], find: Callable[[Outcome], str]) -> list[str]:
+    return [f"episode {one.number} ({one.disturbance}): {text}" for one in outcomes if (text := find(one))]
 
 
 def must_be_none(outcomes: Sequence[Outcome], left: list[str], dropped: int) -> dict[str, list[str]]:
     """Each thing that must not be, with every case of it."""
-
-    def cases(found: Sequence[tuple[Outcome, str]]) -> list[str]:
-        return [f"episode {outcome.number} ({outcome.disturbance}): {text}" for outcome, text in found]
-
-    def told(outcome: Outcome) -> str:
-        wanted = " or ".join([*outcome.expected, *(["none"] * outcome.may_pass)])
-        return f"{outcome.fault or 'none'} in place of {wanted}: {outcome.message}"
-
-    def worst(found: Sequence[Any]) -> str:
-        most = max(found, key=lambda one: one.value / max(abs(one.bound), 1e-9))
-        return (
-            f"{len(found)}, worst {most.joint} {most.what} {most.value:.5g} (bound {most.bound:.5g}), t_ns {most.t_ns}"
-        )
-
-    faults = [(one, told(one)) for one in outcomes if not one.as_expected and not explained(one)]
-    stalls = [
-        (one, f"{one.stall_ticks} ticks")
-        for one in outcomes
-        if one.stall_ticks and not one.may_stall and not one.fault and not explained(one)
-    ]
-    late = [
-        (one, f"{one.fault} braked after {1e3 * one.brake_s:.0f} ms (bound {1e3 * one.bound_s:.0f} ms)")
-        for one in outcomes
-        if one.brake_s is not None and one.bound_s is not None and one.brake_s > one.bound_s and not explained(one)
-    ]
+    ran = [one for one in outcomes if one.host_stall_s < HOST_STALL_S]
     return {
-        "limit violations": cases([(one, worst(one.violations)) for one in outcomes if one.violations]),
-        "discontinuities": cases([(one, worst(one.steps)) for one in outcomes if one.steps]),
-        "unexpected faults": cases(faults),
-        "stalls without a cause": cases(stalls),
-        "late reactions": cases(late),
+        **{name: _cases(outcomes, find) for name, find in NEVER.items()},
+        **{name: _cases(ran, find) for name, find in NOT_ON_A_MACHINE_THAT_RUNS.items()},
         "motor ticks unseen": [f"{dropped} ticks"] * bool(dropped),
         "leftovers": left,
     }
+
+
+def explained_by_host(outcomes: Sequence[Outcome]) -> list[str]:
+    """What the host's standing still excuses."""
+    stood = [one for one in outcomes if one.host_stall_s >= HOST_STALL_S]
+    return [f"{name}: {case}" for name, find in NOT_ON_A_MACHINE_THAT_RUNS.items() for case in _cases(stood, find)]
 
 
 def times_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -121,20 +132,15 @@ def document(
     outcomes: Sequence[Outcome], memory: dict[tuple[str, int], list[float]], left: list[str], dropped: int, **more: Any
 ) -> dict[str, Any]:
     """Everything, in JSON types."""
-    passed_stalls = sum(one.stall_ticks for one in outcomes)
     return {
         **more,
         "episodes": len(outcomes),
         "motor_ticks": sum(one.ticks for one in outcomes),
         "minutes": sum(one.took_s for one in outcomes) / 60.0,
         "faults": times_of(outcomes),
-        "stall_ticks": passed_stalls,
-        "host_stalls": sorted((one.host_stall_s for one in outcomes if explained(one)), reverse=True),
-        "explained_by_host": [
-            f"episode {one.number} ({one.disturbance}): {one.fault or 'no fault'}: {one.message}"
-            for one in outcomes
-            if not one.as_expected and explained(one)
-        ],
+        "stall_ticks": sum(one.stall_ticks for one in outcomes),
+        "host_stalls": sorted((one.host_stall_s for one in outcomes if one.host_stall_s >= HOST_STALL_S), reverse=True),
+        "explained_by_host": explained_by_host(outcomes),
         "memory": memory_rows(memory),
         "must_be_none": must_be_none(outcomes, left, dropped),
         "played": [asdict(one) for one in outcomes],

@@ -34,7 +34,7 @@ LEASE_S, COMMAND_S = 0.5, 0.3
 WAIT_S = 40.0
 """Watchdog of the waits."""
 
-END_S = 20.0
+END_S, GONE_S = 20.0, 3.0
 DRAIN_S = 0.05
 STALL_PERIOD_S = 0.01
 
@@ -75,17 +75,20 @@ class Program:
             )
         self.pid = self.process.pid
 
-    def ended(self) -> int | None:
-        """Have it end in order, or else by force; its exit status, None if it had to be forced."""
+    def end(self) -> int | None:
+        """Have it end in order; its exit status, None if it does not."""
         self.process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             return self.process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
-            self.process.wait()
+        return None
+
+    def remove(self) -> None:
+        """End what is left of it by force, its children too."""
+        if self.process.poll() is None:
+            self.end()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
 
     def kill(self) -> None:
         self.process.kill()
@@ -164,7 +167,12 @@ class Daemon:
         return pids
 
     def leftovers(self) -> list[str]:
-        """After its end: processes, shared memory, sockets."""
+        """What its end has left behind, once there has been time to go: processes, shared memory, sockets."""
+        with contextlib.suppress(TimeoutError):
+            wait_for("nothing left", lambda: not self._left(), GONE_S)
+        return self._left()
+
+    def _left(self) -> list[str]:
         left = [f"process {pid}" for pid in self.children()]
         left += [f"/dev/shm/{path.name}" for path in SHM.glob(f"pi0c.{self.program.pid}.*")]
         return left + [f"socket {self.socket.name}"] * self.socket.exists()

@@ -5,11 +5,12 @@ import pytest
 
 from bench import soak_judge as judge
 from bench.soak_plan import DISTURBANCES, Deed, episodes
-from bench.soak_report import HOST_STALL_S, Outcome, must_be_none
+from bench.soak_report import HOST_STALL_S, Outcome, explained_by_host, must_be_none
 from controller import layout
 from controller.config import load, shipped
 from controller.faults import FaultCode
 from controller.follower import Mode
+from controller.limits import Violation
 from controller.run_options import Seam
 from controller.states import State
 
@@ -151,12 +152,19 @@ def outcome(**fields):
         ({"stall_ticks": 3, "may_stall": True}, set()),
         ({"fault": "link_lost", "brake_s": 0.2, "bound_s": 0.1}, {"late reactions"}),
         ({"fault": "link_lost", "brake_s": 0.2, "bound_s": 0.3}, set()),
-        ({"steps": [judge.Step("position", "left_joint_0", 1, 0.1, 0.01)], "host_stall_s": 1.0}, {"discontinuities"}),
+        ({"steps": [Violation("position", "left_joint_0", 1, 0.1, 0.01)], "host_stall_s": 1.0}, {"discontinuities"}),
     ],
 )
 def test_what_must_not_be_is_told(fields, found):
     cases = must_be_none([outcome(**fields)], [], 0)
     assert {name for name, texts in cases.items() if texts} == found
+
+
+def test_what_a_host_that_stood_still_excuses_is_told_all_the_same():
+    stood = outcome(as_expected=False, message="the lease ended", host_stall_s=HOST_STALL_S)
+    assert explained_by_host([stood, outcome(as_expected=False)]) == [
+        "unexpected faults: episode 0 (kill link): no fault in place of none: the lease ended"
+    ]
 
 
 def test_leftovers_and_unseen_ticks_are_told():
