@@ -30,6 +30,7 @@ PASSES_S = 1.5
 
 MOVING_RAD_S = 0.2
 SETTLED_S = 0.3
+
 CAUSES_KNOWN = frozenset({Deed.KILL, Deed.HANG, Deed.PAUSE, Deed.COMMAND})
 CAUSES_UNKNOWN = frozenset({FaultCode.PLAN_ENDED, FaultCode.OBSERVATION_SPREAD})
 """Such deeds are the very cause that the fault matrix counts from, unless one of these faults comes of it."""
@@ -116,7 +117,8 @@ class Player:
     def _end(self, episode: Episode, outcome: Outcome) -> dict[str, Any]:
         """Stop what moves, note a fault, reset it."""
         daemon = self._daemon
-        with contextlib.suppress(TimeoutError):  # the motor process may be gone
+        gone = episode.disturbance.target == "motor"  # and says nothing of rest until it is back
+        with contextlib.suppress(*[TimeoutError] * gone):
             daemon.client.command("stop", 10.0)
         time.sleep(SETTLED_S)
         status = daemon.client.status(10.0)

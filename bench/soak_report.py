@@ -17,7 +17,12 @@ HOST_STALL_S = 0.08
 
 @dataclass
 class Outcome:
-    """fault: "" for none. late_s: from the cause to the first braking command, beyond the matrix's bound."""
+    """What came of one episode.
+
+    fault, message: the latched one, "" for none. expected, may_pass: as of the plan; may_stall: the plan may run out.
+    brake_s: from the cause to the first braking command, where the cause is known; bound_s: the fault matrix's for it.
+    rest_s: from there to rest. stall_ticks: of the control process. host_stall_s: the longest.
+    """
 
     number: int
     options: dict[str, Any]
