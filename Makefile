@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench closed-loop docs lock clean setup
+.PHONY: help demo test check bench closed-loop soak docs lock clean setup
 unexport PYTHONPATH
 unexport PYTHONHOME
 
@@ -32,6 +32,9 @@ bench: setup ## how fast shared memory, the policy wire and a toy model are, bes
 
 closed-loop: setup ## our seams and the stock openpi-client runtime on the same simulation, delays 0 to 400 ms
 	@$(PYTHON) -m bench.closed_loop $(ARGS)
+
+soak: setup ## a hundred real episodes mixed with faults, every motor tick judged; result in runs/soak
+	@$(PYTHON) -m bench.soak $(ARGS)
 
 docs: setup ## write the generated tables of docs/ anew
 	@$(PYTHON) -m controller.tables docs
