@@ -124,7 +124,7 @@ def test_contact_is_shown_where_it_is_bounded_and_known(tmp_path):
 
 def test_the_largest_part_of_a_limit_is_of_the_motion_that_was_made(tmp_path):
     run = recording(tmp_path / "run", joints=joints())
-    velocity, acceleration = parts_of_limits(run)
+    velocity, acceleration, *_ = parts_of_limits(run)
     limits = run.config.robot.limits
     assert np.nanmax(np.abs(velocity.values[:, 0])) == pytest.approx(0.6, rel=1e-3)
     assert np.nanmax(np.abs(acceleration.values[:, 0])) == pytest.approx(1.2, rel=1e-3)
