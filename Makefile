@@ -6,6 +6,7 @@
 .PHONY: help demo test check bench closed-loop soak docs lock clean setup
 unexport PYTHONPATH
 unexport PYTHONHOME
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := .venv/bin/python
 
