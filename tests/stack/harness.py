@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import mmap
 import os
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from servers import METADATA
 
 from controller import layout
 from controller.board import specs
@@ -42,9 +44,13 @@ def wait_for(what: str, test: Callable[[], Any], timeout_s: float = WAIT_S) -> A
     raise TimeoutError(f"not within {timeout_s:g} s: {what}")
 
 
-def configuration(directory: Path, url: str, **changes: str) -> Path:
-    """The shipped simulation with small test-pattern cameras; `changes` are textual, old=new."""
+def configuration(directory: Path, url: str, *, guard: bool = False, **changes: str) -> Path:
+    """The shipped simulation with two small test-pattern cameras, and the collision guard where it is what a test is
+    about: a daemon is up twice as soon. `changes` are textual, old=new."""
     text = shipped("sim").read_text()
+    text = re.sub(r'\[cameras\.(cam_high|cam_right_wrist)\]\nkind = "sim"\n', "", text)
+    text = text.replace("[policy]", f"[policy]\ncameras = {json.dumps(METADATA['cameras'])}")
+    text = text if guard else text.replace("enabled = true ", "enabled = false")
     text = re.sub(r'(\[cameras\.\w+\]\n)kind = "sim"', r'\1kind = "pattern"\nwidth = 64\nheight = 48', text)
     text = text.replace("ws://127.0.0.1:8000", url).replace('"runs/recordings"', f'"{directory / "rec"}"')
     text = text.replace("[recorder]", "[recorder]\nvideo_rate_hz = 0")
@@ -185,9 +191,12 @@ def leftovers(pid: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def daemon(directory: Path, url: str, program: tuple[str, ...] | None = None, **changes: str) -> Iterator[Daemon]:
+def daemon(
+    directory: Path, url: str, program: tuple[str, ...] | None = None, *, guard: bool = False, **changes: str
+) -> Iterator[Daemon]:
     """A daemon that is ended, however the test ends; program: what to start in place of it."""
-    running = Daemon(configuration(directory, url, **changes), directory / "s" / "c.sock", directory / "daemon.log")
+    path = configuration(directory, url, guard=guard, **changes)
+    running = Daemon(path, directory / "s" / "c.sock", directory / "daemon.log")
     running.program = program or running.program
     running.start()
     try:

@@ -18,7 +18,7 @@ from policy_server.protocol import pack, unpack
 HOME = both_arms(load(shipped("sim")).robot.homing.pose)
 METADATA: dict[str, Any] = {
     "server": "test",
-    "cameras": ["cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"],
+    "cameras": ["cam_low", "cam_left_wrist"],
     "image_size": [224, 224],
     "action_rate_hz": 50.0,
     "extensions": ["request_id"],

@@ -50,7 +50,7 @@ def test_a_policy_that_leads_into_the_table_is_stopped_above_it(tmp_path: Path) 
         start = np.asarray(request["state"], dtype=float)
         return start + share * (goal - start)
 
-    with server(answering(actions)) as url, daemon(tmp_path, url) as running:
+    with server(answering(actions)) as url, daemon(tmp_path, url, guard=True) as running:
         tap = running_fast(running)
         wait_for("looks", lambda: running.status()["guard"]["checks"] > 20)
         turned.set()
@@ -75,7 +75,7 @@ def test_a_policy_that_leads_into_the_table_is_stopped_above_it(tmp_path: Path) 
     ("number", "told"), [(signal.SIGKILL, "signal 9"), (signal.SIGSTOP, "it has not looked at motion")]
 )
 def test_without_its_guard_motion_ends(tmp_path: Path, number: signal.Signals, told: str) -> None:
-    with server() as url, daemon(tmp_path, url) as running:
+    with server() as url, daemon(tmp_path, url, guard=True) as running:
         tap = running_fast(running)
         pid = running.pid_of("guard")
         os.kill(pid, number)
@@ -89,7 +89,7 @@ def test_without_its_guard_motion_ends(tmp_path: Path, number: signal.Signals, t
 
 @pytest.mark.raises_fault("guard_lost", "homing")
 def test_without_its_guard_homing_ends(tmp_path: Path) -> None:
-    with server() as url, daemon(tmp_path, url) as running:
+    with server() as url, daemon(tmp_path, url, guard=True) as running:
         tap = Tap(running.process.pid)
         running.client.command("home", 10.0)
         running.moving(tap)
@@ -100,7 +100,7 @@ def test_without_its_guard_homing_ends(tmp_path: Path) -> None:
 
 @pytest.mark.raises_fault("guard_lost", "idle")
 def test_a_guard_that_is_lost_in_idle_is_no_fault_but_nothing_moves_without_it(tmp_path: Path) -> None:
-    with server() as url, daemon(tmp_path, url) as running:
+    with server() as url, daemon(tmp_path, url, guard=True) as running:
         pid = running.pid_of("guard")
         os.kill(pid, signal.SIGKILL)
         running.until("home refused", lambda status: "not ready: guard" in status["refusals"].get("home", ""))
@@ -111,8 +111,7 @@ def test_a_guard_that_is_lost_in_idle_is_no_fault_but_nothing_moves_without_it(t
 
 
 def test_a_guard_that_is_off_is_said_and_not_missed(tmp_path: Path) -> None:
-    off = {"enabled = true                     # false": "enabled = false                    # false"}
-    with server() as url, daemon(tmp_path, url, **off) as running:
+    with server() as url, daemon(tmp_path, url) as running:
         status = running.status()
         assert status["guard"] == {"enabled": False}
         assert "guard" not in status["processes"]
