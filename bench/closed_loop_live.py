@@ -34,6 +34,7 @@ from bench.closed_loop import METHODS, STOCK, LighterTask, home
 from bench.closed_loop_report import as_markdown
 from bench.virtual_clients import STOCK_HORIZON, STOCK_HZ, observation_of
 from bench.virtual_world import MOTOR_NS, Account, World
+from controller.follower import Mode
 from controller.limits import commands
 from controller.recording import Recording, chunks_of, ticks_of
 from controller.robots.base import N_JOINTS, JointState, Vector
@@ -51,7 +52,7 @@ def ours(method: str, delay_ms: float, directory: Path) -> dict[str, Any]:
     run_directory = (directory / "latest").resolve()
     report = json.loads((run_directory / "report.json").read_text(encoding="utf-8"))
     run = next(r for path in run_directory.glob("recordings/*run*") if (r := Recording.load(path)).is_run)
-    own = run.joints[run.joints["motion_id"] == run.motion_id]
+    own = run.joints[(run.joints["motion_id"] == run.motion_id) & (run.joints["mode"] == Mode.FOLLOW)]
     rows = commands(own[own["t_command_ns"] > 0])
     account = Account(list(rows["t_command_ns"]), list(rows["q_command"]), list(rows["q"]))
     for chunk in run.chunks[np.isin(run.chunks["chunk_id"], chunks_of(run)["chunk_id"])]:

@@ -47,10 +47,10 @@ class Account:
     def figures(self) -> dict[str, float]:
         """Of the arm joints: accelerations (rad/s2) at seams and elsewhere, velocity steps, jerk, tracking."""
         q, t = np.array(self.command)[:, ARMS], np.array(self.t_ns)
-        dt_s = MOTOR_NS * 1e-9
+        dt_s = np.diff(t)[:, None] * 1e-9  # real ticks are not quite evenly apart
         qd = np.diff(q, axis=0) / dt_s
-        qdd = np.diff(qd, axis=0) / dt_s
-        jerk = np.diff(qdd, axis=0) / dt_s
+        qdd = 2.0 * np.diff(qd, axis=0) / (dt_s[1:] + dt_s[:-1])
+        jerk = np.diff(qdd, axis=0) / dt_s[1:-1]
         at_seam = np.zeros(len(qdd), bool)
         for seam_ns in self.seams_ns:
             at_seam |= (t[1:-1] >= seam_ns - MOTOR_NS) & (t[1:-1] <= seam_ns + SEAM_NS)
@@ -62,7 +62,7 @@ class Account:
             "elsewhere_acceleration": float(largest[~at_seam].max(initial=0.0)),
             "chunk_acceleration": self.chunk_acceleration,
             "seam_velocity_step": float(steps[at_seam].max(initial=0.0)),
-            "jerk_integral": float(np.abs(jerk).mean(axis=1).sum() * dt_s),
+            "jerk_integral": float((np.abs(jerk).mean(axis=1) * dt_s[1:-1, 0]).sum()),
             "tracking_rms": float(np.sqrt(np.mean((np.array(self.measured)[:, ARMS] - q) ** 2))),
         }
 
