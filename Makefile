@@ -44,7 +44,8 @@ COMPILE := uv pip compile --quiet --python-version 3.11 --no-annotate --custom-c
 
 lock: setup ## write requirements*.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
 	@export PATH="$$PATH:$$PWD/.uv/bin"; \
-	$(COMPILE) --universal --fork-strategy fewest --extra sim --extra pi0 --extra dev -o requirements.lock $(ARGS) && \
+	$(COMPILE) --universal --fork-strategy fewest --extra sim --extra pi0 --extra trossen --extra realsense --extra v4l2 \
+	    --extra dev -o requirements.lock $(ARGS) && \
 	$(COMPILE) --python-platform x86_64-manylinux_2_28 --extra pi0 --extra cuda -c requirements.lock \
 	    -o requirements-cuda.lock $(ARGS)
 

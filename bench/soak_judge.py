@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from controller.config import Config, Limits, both_arms
+from controller.config import Config
+from controller.config_robot import Limits, both_arms
 from controller.follower import SHORTEST_S, Mode
 from controller.limits import Violation, violations
 from controller.recording import Rows

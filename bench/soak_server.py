@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from controller.config import both_arms, load, shipped
+from controller.config import load, shipped
+from controller.config_robot import both_arms
 from policy_server.continuation import continued, read_plain_rest
 from policy_server.policy import Observation, ObservationError, Policy, Session
 from policy_server.protocol import PLAYBACK, RTC, ServerInfo

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.config import FIRMWARE_VELOCITY, Config, both_arms
+from controller.config import Config
+from controller.config_robot import FIRMWARE_VELOCITY, both_arms
 from controller.layout import MAX_STEPS
 from controller.robots.base import GRIPPERS, JOINT_NAMES, N_JOINTS, Vector
 from controller.timeline import Actions

@@ -1,154 +1,29 @@
 """The one configuration file: TOML, validated whole before anything starts. Read by every process.
 
 Unknown keys, wrong types and impossible values are refused with file, key, value and bound; nothing is
-replaced by a default in silence. Lengths of seven are one arm in the order joint_0..joint_5, gripper; both
-arms share them.
+replaced by a default in silence.
 """
 
 from __future__ import annotations
 
-import math
 import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from controller.robots.base import ARM_JOINTS, Vector
+from controller.config_camera import CAMERA_NAMES, Camera
+from controller.config_robot import MoveLimits, Robot
+from controller.config_section import Point, Positive, Section
 from controller.run_options import Seam
-
-CAMERA_NAMES = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
-
-# The firmware's own limits of a WidowX AI (rad, m; rad/s, m/s): ours must lie inside them.
-FIRMWARE_LOWER = (-math.pi, 0.0, 0.0, -math.pi / 2, -math.pi / 2, -math.pi, 0.0)
-FIRMWARE_UPPER = (math.pi, math.pi, 0.75 * math.pi, math.pi / 2, math.pi / 2, math.pi, 0.044)
-FIRMWARE_VELOCITY = (2 * math.pi, 2 * math.pi, 2 * math.pi, 3 * math.pi, 3 * math.pi, 3 * math.pi, 0.25)
 
 
 class ConfigError(ValueError):
     """The configuration cannot be used. The text has one line per fault: file, key, value, bound."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-Finite = float
-Positive = Annotated[float, Field(gt=0)]
-Arm = Annotated[tuple[Finite, ...], Field(min_length=7, max_length=7, strict=False)]
-Point = Annotated[tuple[Finite, ...], Field(min_length=3, max_length=3, strict=False)]
-PositiveArm = Annotated[tuple[Positive, ...], Field(min_length=7, max_length=7, strict=False)]
-
-
-def both_arms(values: tuple[float, ...]) -> Vector:
-    """Seven values of one arm -> the fourteen of both."""
-    return np.array(values + values, dtype=np.float64)
-
-
-def _inside(name: str, values: tuple[float, ...], lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
-    for joint, value, low, high in zip(ARM_JOINTS, values, lower, upper, strict=True):
-        if not low <= value <= high:
-            raise ValueError(f"{name} of {joint} = {value} lies outside {low:.4f}..{high:.4f}")
-
-
-class MoveLimits(_Section):
-    """Velocity, acceleration and jerk of a move that we generate ourselves."""
-
-    velocity: PositiveArm
-    acceleration: PositiveArm
-    jerk: PositiveArm
-
-    def within(self, name: str, limits: Limits) -> None:
-        """Raises ValueError where the move would be faster than the robot's own limits allow."""
-        _inside(f"{name}.velocity", self.velocity, (0.0,) * 7, limits.velocity)
-        _inside(f"{name}.acceleration", self.acceleration, (0.0,) * 7, limits.acceleration)
-
-
-class Limits(_Section):
-    """What no command may exceed: control shapes motion to fit, the motor process refuses what does not."""
-
-    lower: Arm
-    upper: Arm
-    velocity: PositiveArm
-    acceleration: PositiveArm
-    tracking: PositiveArm
-    """Largest distance between command and measurement."""
-    overshoot: PositiveArm
-    """An action this far outside lower..upper is clamped to it; farther, and its whole chunk is refused."""
-    contact: PositiveArm | None = None
-    """Largest external effort (N m, grippers N) while moving, of drivers that report it; none: not watched."""
-    contact_s: Positive = 0.03
-    """How long it must be exceeded."""
-    brake: MoveLimits
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Limits:
-        for joint, low, high in zip(ARM_JOINTS, self.lower, self.upper, strict=True):
-            if low >= high:
-                raise ValueError(f"limits of {joint} are reversed: lower {low} >= upper {high}")
-        _inside("lower", self.lower, FIRMWARE_LOWER, FIRMWARE_UPPER)
-        _inside("upper", self.upper, FIRMWARE_LOWER, FIRMWARE_UPPER)
-        _inside("velocity", self.velocity, (0.0,) * 7, FIRMWARE_VELOCITY)
-        return self
-
-
-class Homing(MoveLimits):
-    """The jerk-limited move to the home pose."""
-
-    pose: Arm
-    tolerance: PositiveArm
-    """Measured joints this near the pose count as arrived."""
-    settle_s: Positive = 3.0
-    """Time after the end of the move within which the joints must arrive."""
-
-
-class Robot(_Section):
-    kind: Literal["sim", "trossen"]
-    rate_hz: Annotated[float, Field(ge=50, le=1000)] = 200.0
-    limits: Limits
-    homing: Homing
-    park: Arm | None = None
-    """Pose to drive to at an ordered shutdown from a homed idle; none: hold where the arms are."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """sim: the layout of lighter and cup."""
-    velocity_feedforward: bool = True
-    left_ip: str | None = None
-    right_ip: str | None = None
-
-    @model_validator(mode="after")
-    def _poses(self) -> Robot:
-        _inside("homing.pose", self.homing.pose, self.limits.lower, self.limits.upper)
-        self.homing.within("homing", self.limits)
-        if self.park is not None:
-            _inside("park", self.park, self.limits.lower, self.limits.upper)
-        if self.kind == "trossen" and not (self.left_ip and self.right_ip):
-            raise ValueError("kind = 'trossen' needs left_ip and right_ip")
-        return self
-
-
-class Camera(_Section):
-    kind: Literal["sim", "pattern", "realsense"]
-    width: Annotated[int, Field(ge=16, le=4096)] = 640
-    height: Annotated[int, Field(ge=16, le=4096)] = 480
-    rate_hz: Annotated[float, Field(gt=0, le=120)] = 30.0
-    serial: str | None = None
-    max_age_s: Positive = 0.5
-    """A run faults when the newest frame is older than this."""
-    dark_level: Annotated[float, Field(ge=0, le=255)] = 8.0
-    """A picture whose mean brightness is below this, of 255, is dark; 0: none is."""
-    patience_frames: Annotated[int, Field(ge=2, le=1000)] = 10
-    """A run faults after so many dark frames in a row, or so many of one picture while the arms moved."""
-
-    @model_validator(mode="after")
-    def _serial(self) -> Camera:
-        if self.kind == "realsense" and not self.serial:
-            raise ValueError("kind = 'realsense' needs the camera's serial number")
-        return self
-
-
-class Control(_Section):
+class Control(Section):
     rate_hz: Annotated[float, Field(ge=10, le=500)] = 50.0
     seam: Literal["switch", "blend", "ensemble", "rtc"] = "blend"
     """How motion gets from one chunk to the next, unless a run chooses otherwise."""
@@ -174,7 +49,7 @@ class Control(_Section):
         return Seam[self.seam.upper()]
 
 
-class Policy(_Section):
+class Policy(Section):
     url: str = "ws://127.0.0.1:8000"
     api_key_file: str | None = None
     """One line, the key that the server asks for; readable by the daemon's user only."""
@@ -213,7 +88,7 @@ class Policy(_Section):
         return self
 
 
-class Guard(_Section):
+class Guard(Section):
     """The collision guard: looks ahead along the plan for collisions, on the kit's kinematic model."""
 
     enabled: bool = True
@@ -241,7 +116,7 @@ class Guard(_Section):
         return self
 
 
-class Recorder(_Section):
+class Recorder(Section):
     enabled: bool = True
     """False: motions are not recorded; the seconds before a fault are kept all the same."""
     directory: str = "runs/recordings"
@@ -252,7 +127,7 @@ class Recorder(_Section):
     """Dumps of faults kept in its folder `faults`; older ones are removed."""
 
 
-class Daemon(_Section):
+class Daemon(Section):
     socket: str | None = None
     group: str | None = None
     """Members of this group may command; none: the daemon's own user only."""
@@ -261,7 +136,7 @@ class Daemon(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Realtime(_Section):
+class Realtime(Section):
     required: bool = False
     """True: a real-time right that is not granted ends the daemon; False: it is said and motion goes on."""
     supervisor_priority: Annotated[int, Field(ge=0, le=80)] = 10
@@ -276,7 +151,7 @@ class Realtime(_Section):
     motor_cpu: Annotated[int, Field(ge=0)] | None = None
 
 
-class Config(_Section):
+class Config(Section):
     """The whole file."""
 
     robot: Robot

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from controller.config import Camera
+from controller.config_camera import Camera
 from controller.faults import FAULTS, FaultCode
 from controller.robots.base import GRIPPERS, N_JOINTS, Vector
 

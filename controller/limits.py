@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.config import Limits, both_arms
+from controller.config_robot import Limits, both_arms
 from controller.follower import Mode
 from controller.recording import Rows
 from controller.robots.base import GRIPPERS, JOINT_NAMES

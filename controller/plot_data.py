@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.config import both_arms
+from controller.config_robot import both_arms
 from controller.follower import Mode
 from controller.limits import Rate, rates
 from controller.planner import Phase

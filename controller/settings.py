@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.config import Config, MoveLimits, both_arms
+from controller.config import Config
+from controller.config_robot import MoveLimits, both_arms
 from controller.contact import ContactWatch
 from controller.follower import Gate
 from controller.moves import Bounds

@@ -15,7 +15,7 @@ import numpy as np
 
 from controller import dumps, layout
 from controller.board import camera_process
-from controller.config import both_arms
+from controller.config_robot import both_arms
 from controller.follower import Mode
 from controller.inputs import at_rate
 from controller.planner import Phase

@@ -16,7 +16,7 @@ from synthetic import sim_config
 
 from controller import layout
 from controller.board import specs
-from controller.config import both_arms
+from controller.config_robot import both_arms
 from controller.link import serve_until_ended
 from controller.planner import Phase
 from controller.run_options import Seam

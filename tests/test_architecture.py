@@ -14,11 +14,40 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 LONGEST = 400
 
 PURE = (
-    "answers", "bodies", "contact", "delays", "fault_matrix", "faults", "follower", "guard_lag", "hermite", "inputs",
-    "joint_watch", "layout", "lookahead", "margins", "moves", "pacing", "picture_watch", "plan_record", "planner",
-    "playback", "refused", "remainder", "run_options", "seam_statistics", "settings", "shaper", "states", "stuck",
+    "answers",
+    "bodies",
+    "config_camera",
+    "config_robot",
+    "config_section",
+    "contact",
+    "delays",
+    "fault_matrix",
+    "faults",
+    "findings",
+    "follower",
+    "guard_lag",
+    "hermite",
+    "inputs",
+    "joint_watch",
+    "layout",
+    "lookahead",
+    "margins",
+    "moves",
+    "pacing",
+    "picture_watch",
+    "plan_record",
+    "planner",
+    "playback",
+    "refused",
+    "remainder",
+    "run_options",
+    "seam_statistics",
+    "settings",
+    "shaper",
+    "states",
+    "stuck",
     "timeline",
-)  # fmt: skip
+)
 IMPURE = {"os", "socket", "time", "multiprocessing", "threading", "asyncio", "subprocess", "select"}
 
 DEVICES = {

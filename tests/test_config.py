@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from controller.config import ConfigError, both_arms, load, parse, shipped
+from controller.config import ConfigError, load, parse, shipped
+from controller.config_robot import both_arms
 
 TEXT = shipped("sim").read_text(encoding="utf-8")
 PATH = "lab.toml"

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from motion_rig import HOME, LEASE_MS, MOTOR_MS, MS, SETTINGS, SIM, Rig
 
 from controller.answers import Acceptance, AnswerError, actions_from
-from controller.config import both_arms
+from controller.config_robot import both_arms
 from controller.follower import Mode
 from controller.run_options import Seam
 from controller.states import State

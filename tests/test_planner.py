@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from motion_rig import CONTROL_MS, GATE, HOME, MS, SETTINGS, Rig, chunk, joints, still
 
-from controller.config import both_arms
+from controller.config_robot import both_arms
 from controller.faults import FaultCode
 from controller.follower import Mode
 from controller.planner import Permit, Phase, Planner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.cameras.base import Camera, CameraError
-from controller.config import Camera as CameraConfig
+from controller.config_camera import Camera as CameraConfig
 from shm import Ring
 
 

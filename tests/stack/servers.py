@@ -12,7 +12,8 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from controller.config import both_arms, load, shipped
+from controller.config import load, shipped
+from controller.config_robot import both_arms
 from policy_server.protocol import pack, unpack
 
 HOME = both_arms(load(shipped("sim")).robot.homing.pose)

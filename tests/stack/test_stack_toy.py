@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from controller.config import both_arms
+from controller.config_robot import both_arms
 from controller.demo.options import TOY_NOTE
 from controller.demo.tasks import MOTION_S
 from controller.recording import META, Recording, chunks_of

@@ -1,0 +1,103 @@
+"""The configuration of the robot: which one, what it may do, and the poses that we drive to. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from controller.config_section import Arm, Positive, PositiveArm, Section
+from controller.robots.base import ARM_JOINTS, Vector
+
+# The firmware's own limits of a WidowX AI (rad, m; rad/s, m/s): ours must lie inside them.
+FIRMWARE_LOWER = (-math.pi, 0.0, 0.0, -math.pi / 2, -math.pi / 2, -math.pi, 0.0)
+FIRMWARE_UPPER = (math.pi, math.pi, 0.75 * math.pi, math.pi / 2, math.pi / 2, math.pi, 0.044)
+FIRMWARE_VELOCITY = (2 * math.pi, 2 * math.pi, 2 * math.pi, 3 * math.pi, 3 * math.pi, 3 * math.pi, 0.25)
+
+
+def both_arms(values: tuple[float, ...]) -> Vector:
+    """Seven values of one arm -> the fourteen of both."""
+    return np.array(values + values, dtype=np.float64)
+
+
+def _inside(name: str, values: tuple[float, ...], lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
+    for joint, value, low, high in zip(ARM_JOINTS, values, lower, upper, strict=True):
+        if not low <= value <= high:
+            raise ValueError(f"{name} of {joint} = {value} lies outside {low:.4f}..{high:.4f}")
+
+
+class MoveLimits(Section):
+    """Velocity, acceleration and jerk of a move that we generate ourselves."""
+
+    velocity: PositiveArm
+    acceleration: PositiveArm
+    jerk: PositiveArm
+
+    def within(self, name: str, limits: Limits) -> None:
+        """Raises ValueError where the move would be faster than the robot's own limits allow."""
+        _inside(f"{name}.velocity", self.velocity, (0.0,) * 7, limits.velocity)
+        _inside(f"{name}.acceleration", self.acceleration, (0.0,) * 7, limits.acceleration)
+
+
+class Limits(Section):
+    """What no command may exceed: control shapes motion to fit, the motor process refuses what does not."""
+
+    lower: Arm
+    upper: Arm
+    velocity: PositiveArm
+    acceleration: PositiveArm
+    tracking: PositiveArm
+    """Largest distance between command and measurement."""
+    overshoot: PositiveArm
+    """An action this far outside lower..upper is clamped to it; farther, and its whole chunk is refused."""
+    contact: PositiveArm | None = None
+    """Largest external effort (N m, grippers N) while moving, of drivers that report it; none: not watched."""
+    contact_s: Positive = 0.03
+    """How long it must be exceeded."""
+    brake: MoveLimits
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Limits:
+        for joint, low, high in zip(ARM_JOINTS, self.lower, self.upper, strict=True):
+            if low >= high:
+                raise ValueError(f"limits of {joint} are reversed: lower {low} >= upper {high}")
+        _inside("lower", self.lower, FIRMWARE_LOWER, FIRMWARE_UPPER)
+        _inside("upper", self.upper, FIRMWARE_LOWER, FIRMWARE_UPPER)
+        _inside("velocity", self.velocity, (0.0,) * 7, FIRMWARE_VELOCITY)
+        return self
+
+
+class Homing(MoveLimits):
+    """The jerk-limited move to the home pose."""
+
+    pose: Arm
+    tolerance: PositiveArm
+    """Measured joints this near the pose count as arrived."""
+    settle_s: Positive = 3.0
+    """Time after the end of the move within which the joints must arrive."""
+
+
+class Robot(Section):
+    kind: Literal["sim", "trossen"]
+    rate_hz: Annotated[float, Field(ge=50, le=1000)] = 200.0
+    limits: Limits
+    homing: Homing
+    park: Arm | None = None
+    """Pose to drive to at an ordered shutdown from a homed idle; none: hold where the arms are."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """sim: the layout of lighter and cup."""
+    velocity_feedforward: bool = True
+    left_ip: str | None = None
+    right_ip: str | None = None
+
+    @model_validator(mode="after")
+    def _poses(self) -> Robot:
+        _inside("homing.pose", self.homing.pose, self.limits.lower, self.limits.upper)
+        self.homing.within("homing", self.limits)
+        if self.park is not None:
+            _inside("park", self.park, self.limits.lower, self.limits.upper)
+        if self.kind == "trossen" and not (self.left_ip and self.right_ip):
+            raise ValueError("kind = 'trossen' needs left_ip and right_ip")
+        return self
