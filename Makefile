@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench closed-loop soak docs lock clean setup
+.PHONY: help demo test test-long check bench closed-loop soak docs lock clean setup
 unexport PYTHONPATH
 unexport PYTHONHOME
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,13 +17,16 @@ help: ## this list
 demo: setup ## two simulated arms, driven by a policy server, put a lighter into a cup; result in runs/latest
 	@$(PYTHON) -m controller.demo $(ARGS)
 
-test: setup ## all tests
+test: setup ## all tests but the long ones
 ifdef ARGS
 	@$(PYTHON) -m pytest --durations=10 $(ARGS)
 else
-	@$(PYTHON) -m pytest --durations=10 --numprocesses=auto --dist=worksteal --benchmark-disable -m "not stack"
-	@$(PYTHON) -m pytest --durations=10 tests/stack
+	@$(PYTHON) -m pytest --durations=10 --numprocesses=auto --dist=worksteal --benchmark-disable -m "not stack and not long"
+	@$(PYTHON) -m pytest --durations=10 -m "not long" tests/stack
 endif
+
+test-long: setup ## the tests that are thorough rather than quick
+	@$(PYTHON) -m pytest --durations=10 --benchmark-disable -m long $(ARGS)
 
 check: setup ## lint, types, who may import whom, spelling
 	@scripts/check

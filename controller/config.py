@@ -29,7 +29,7 @@ class Control(Section):
     """How motion gets from one chunk to the next, unless a run chooses otherwise."""
     blend_s: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Shortest time in which the distance of a new chunk from the plan before is faded out, in the policy's time."""
-    blend_max_s: Annotated[float, Field(ge=0, le=2)] = 0.5
+    blend_max_s: Annotated[float, Field(ge=0, le=2)] = 1.0
     """Longest one."""
     blend_acceleration: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Part of robot.limits.acceleration that this may take in the arms: where chunks are farther apart it lasts longer.

@@ -49,6 +49,7 @@ def start(directory: Path) -> list[str]:
     return run.stdout.splitlines()
 
 
+@pytest.mark.long
 def test_damaged_entries_are_written_again(tmp_path: Path) -> None:
     """What one start has written again, the next one finds."""
     tmp_path.chmod(0o700)

@@ -187,6 +187,7 @@ def test_the_documented_bounds_are_these(monkeypatch: pytest.MonkeyPatch) -> Non
     assert grid.as_markdown() in (BENCH.parent / "docs" / "performance.md").read_text("utf-8")
 
 
+@pytest.mark.long
 def test_the_bench_measures_a_toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCH)
     arguments = "--size toy --cameras 1 --batch 1 --tokens 4 --steps 2 --runs 3 --dtype float32 --no-plain".split()

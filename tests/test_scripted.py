@@ -53,6 +53,7 @@ def test_it_copes_with_servos_that_lag():
     assert loop.run(TASK_S, done)
 
 
+@pytest.mark.long
 def test_played_slower_it_takes_the_same_way():
     """The task at 0.3 of its speed: as well done, and no faster anywhere than that."""
     whole, slow = Loop(1, fixed(0.08), speed=1.0), Loop(1, fixed(0.08), speed=0.3)

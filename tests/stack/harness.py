@@ -44,9 +44,22 @@ def wait_for(what: str, test: Callable[[], Any], timeout_s: float = WAIT_S) -> A
     raise TimeoutError(f"not within {timeout_s:g} s: {what}")
 
 
-def configuration(directory: Path, url: str, *, guard: bool = False, **changes: str) -> Path:
-    """The shipped simulation with two small test-pattern cameras, and the collision guard where it is what a test is
-    about: a daemon is up twice as soon. `changes` are textual, old=new."""
+def brisk(text: str) -> str:
+    """The homing move at twice the speed."""
+    begin = text.index("[robot.homing]")
+    head, homing = text[:begin], text[begin:]
+    for name, factor in (("velocity", 2), ("acceleration", 3), ("jerk", 5)):
+        line = re.search(rf"^{name} +=.*$", homing, re.MULTILINE)
+        assert line is not None
+        values = [factor * value for value in json.loads(line[0].partition("=")[2])]
+        homing = homing.replace(line[0], f"{name} = {values}", 1)
+    return head + homing
+
+
+def configuration(directory: Path, url: str, *, guard: bool = False, hurried: bool = True, **changes: str) -> Path:
+    """The shipped simulation with two small test-pattern cameras, a brisk homing move unless not hurried, and the
+    collision guard where it is what a test is about: a daemon is up and home twice as soon. `changes` are textual,
+    old=new."""
     text = shipped("sim").read_text()
     text = re.sub(r'\[cameras\.(cam_high|cam_right_wrist)\]\nkind = "sim"\n', "", text)
     text = text.replace("[policy]", f"[policy]\ncameras = {json.dumps(METADATA['cameras'])}")
@@ -56,6 +69,7 @@ def configuration(directory: Path, url: str, *, guard: bool = False, **changes: 
     text = text.replace("[recorder]", "[recorder]\nvideo_rate_hz = 0")
     # a test machine may stand still for a tenth of a second; that is not what these tests are about
     text = text.replace("blend_s = 0.1", "blend_s = 0.1\ncommand_s = 0.3") + f"[daemon]\nlease_s = {LEASE_S}\n"
+    text = brisk(text) if hurried else text
     for old, new in changes.items():
         assert old in text, old
         text = text.replace(old, new)
@@ -192,10 +206,16 @@ def leftovers(pid: int) -> list[str]:
 
 @contextlib.contextmanager
 def daemon(
-    directory: Path, url: str, program: tuple[str, ...] | None = None, *, guard: bool = False, **changes: str
+    directory: Path,
+    url: str,
+    program: tuple[str, ...] | None = None,
+    *,
+    guard: bool = False,
+    hurried: bool = True,
+    **changes: str,
 ) -> Iterator[Daemon]:
     """A daemon that is ended, however the test ends; program: what to start in place of it."""
-    path = configuration(directory, url, guard=guard, **changes)
+    path = configuration(directory, url, guard=guard, hurried=hurried, **changes)
     running = Daemon(path, directory / "s" / "c.sock", directory / "daemon.log")
     running.program = program or running.program
     running.start()

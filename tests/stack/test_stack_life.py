@@ -63,7 +63,7 @@ PARK = [0.0, 0.9, 0.6, 0.5, 0.0, 0.0, 0.03]
 
 def test_the_arms_park_at_the_end_from_a_homed_idle_only(tmp_path: Path) -> None:
     changes = {"velocity_feedforward = true": f"velocity_feedforward = true\npark = {PARK}"}
-    with server() as url, daemon(tmp_path, url, **changes) as running:
+    with server() as url, daemon(tmp_path, url, hurried=False, **changes) as running:
         tap = Tap(running.process.pid)
         running.home()
         assert running.stop() == 0

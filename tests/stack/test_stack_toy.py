@@ -20,6 +20,7 @@ from controller.robots.base import GRIPPERS
 pytestmark = pytest.mark.stack
 
 
+@pytest.mark.long
 def test_a_toy_model_moves_the_arms_and_claims_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "controller.demo", "--policy", "pi0-toy", "--headless", "--seed", "4"]
     ended = subprocess.run(
