@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from controller.config import Config
 
-ROBOTS = ("sim",)
+ROBOTS = ("sim", "trossen")
 CAMERAS = ("sim", "pattern")
 
 
@@ -14,6 +14,8 @@ def lacking(config: Config) -> str:
     """What the configuration asks for and nobody here can drive; empty when all is there."""
     if config.robot.kind not in ROBOTS:
         return f"robot.kind = {config.robot.kind!r}: this version has adapters for {', '.join(ROBOTS)} only"
+    if config.robot.kind == "trossen" and find_spec("trossen_arm") is None:
+        return "robot.kind = 'trossen' needs a driver that is not here: pip install 'pi0-controller[trossen]'"
     for name, camera in config.cameras.items():
         if camera.kind not in CAMERAS:
             return f"cameras.{name}.kind = {camera.kind!r}: this version has adapters for {', '.join(CAMERAS)} only"

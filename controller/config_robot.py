@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
 import numpy as np
@@ -79,6 +80,20 @@ class Homing(MoveLimits):
     """Time after the end of the move within which the joints must arrive."""
 
 
+class Trossen(Section):
+    """robot.kind = "trossen": the arms' own settings."""
+
+    model: Literal["wxai_v0"] = "wxai_v0"
+    end_effector: str = "wxai_v0_follower"
+    """As the driver's StandardEndEffector names it; the controller compensates for its weight."""
+    connect_timeout_s: Annotated[float, Field(ge=0.1, le=20)] = 10.0
+    """For both arms at once. An arm that has just been switched on takes some seconds."""
+    stale_s: Annotated[float, Field(ge=0.02, le=0.5)] = 0.05
+    """An arm that has said nothing new for so long is given up, and both are braked."""
+    warm_c: Annotated[float, Field(ge=30, le=120)] = 65.0
+    """A joint this hot is told in the log and in `pi0ctl status`; the controller has a bound of its own."""
+
+
 class Robot(Section):
     kind: Literal["sim", "trossen"]
     rate_hz: Annotated[float, Field(ge=50, le=1000)] = 200.0
@@ -91,6 +106,7 @@ class Robot(Section):
     velocity_feedforward: bool = True
     left_ip: str | None = None
     right_ip: str | None = None
+    trossen: Trossen = Trossen()
 
     @model_validator(mode="after")
     def _poses(self) -> Robot:
@@ -98,6 +114,17 @@ class Robot(Section):
         self.homing.within("homing", self.limits)
         if self.park is not None:
             _inside("park", self.park, self.limits.lower, self.limits.upper)
-        if self.kind == "trossen" and not (self.left_ip and self.right_ip):
-            raise ValueError("kind = 'trossen' needs left_ip and right_ip")
+        if self.kind == "trossen":
+            self._addresses()
         return self
+
+    def _addresses(self) -> None:
+        if not (self.left_ip and self.right_ip):
+            raise ValueError("kind = 'trossen' needs left_ip and right_ip")
+        for name, address in (("left_ip", self.left_ip), ("right_ip", self.right_ip)):
+            try:
+                IPv4Address(address)
+            except ValueError:
+                raise ValueError(f"{name} = {address!r} is no IPv4 address, like 192.168.1.5") from None
+        if self.left_ip == self.right_ip:
+            raise ValueError(f"left_ip and right_ip are both {self.left_ip!r}; each arm has its own address")

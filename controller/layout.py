@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.robots.base import N_JOINTS
 
-VERSION = 2
+VERSION = 3
 MAX_STEPS = 128
 """Longest action chunk that fits a CHUNK (pi0 uses 50)."""
 
@@ -104,6 +104,7 @@ MOTOR_STATUS = np.dtype(
         ("lease_margin_min_us", "f8"),  # smallest lease left at any tick of a motion
         ("refused", "u8"),  # commands the last gate refused
         ("joints_alarm", "u2"),  # faults.FaultCode of what is wrong with the joint readings now, 0: nothing
+        ("temperature", *_JOINTS),  # degrees Celsius, nan: the driver does not say
     ],
     align=True,
 )

@@ -53,6 +53,7 @@ class Motor:
 
     def __init__(self, child: Child, clock: Clock) -> None:
         self._child, self._clock = child, clock
+        child.status["temperature"] = np.nan
         self.robot, self._scene = make(child.config, child.open("world"))
         self._segments = child.open("segment").reader()
         self._segment = np.zeros((), layout.SEGMENT)
@@ -76,7 +77,10 @@ class Motor:
         return self._follower.mode is Mode.HOLD
 
     def step(self) -> None:
-        """Permit, joints, command, driver; then the records of what was done."""
+        """Permit, joints, command, driver; then the records of what was done.
+
+        Raises RobotError when the robot fails; of one that fails in part, once the rest has been braked.
+        """
         child, follower = self._child, self._follower
         permit = child.permit()
         now_ns = self._clock.now_ns()
@@ -88,12 +92,16 @@ class Motor:
         before = follower.fault
         frozen = self._joint_watch.look(now_ns, state, follower.q)
         contact = self._contact.check(now_ns, follower.mode is Mode.FOLLOW, state.external_effort)
-        follower.step(now_ns, permit, self._command, state.q, frozen or contact)
+        failure = self.robot.failure
+        lame = (FaultCode.ROBOT_ERROR, failure) if failure else None
+        follower.step(now_ns, permit, self._command, state.q, lame or frozen or contact)
         self.robot.write(now_ns, follower.q, follower.qd)
         self._publish(state, now_ns)
         self._note(now_ns, permit)
         if follower.fault is not None and follower.fault is not before:
             child.trip(now_ns, *follower.fault, follower.motion_id)
+        if failure and self.resting:
+            raise RobotError(failure)
 
     def _obey_orders(self, state: JointState) -> None:
         permit = self._child.orders
@@ -111,6 +119,7 @@ class Motor:
         record["t_ns"], record["t_command_ns"] = state.t_ns, now_ns
         record["q"], record["qd"], record["effort"] = state.q, state.qd, state.effort
         record["external_effort"] = state.external_effort
+        self._child.status["temperature"] = state.temperature
         record["q_command"], record["qd_command"] = follower.q, follower.qd
         record["mode"], record["motion_id"] = follower.mode, follower.motion_id
         record["segment"] = follower.segment
@@ -148,9 +157,12 @@ def run(child: Child) -> None:
     """Entry of the process: connect, then tick until ordered to end or orphaned, and at rest."""
     clock = MonotonicClock()
     rights, config = child.config.realtime, child.config
+    motor: Motor | None = None
     try:
         motor = Motor(child, clock)
-        report = realtime.enter(rights.motor_priority, rights.lock_memory, rights.motor_cpu, rights.required)
+        report = realtime.enter(
+            rights.motor_priority, rights.lock_memory, rights.motor_cpu, rights.required, threads=True
+        )
         gc.disable()  # the loop makes no reference cycles
         child.status["realtime"] = str(report).encode()[:160]
         log.info("robot=%s rate_hz=%g realtime=%s", config.robot.kind, config.robot.rate_hz, report)
@@ -160,8 +172,10 @@ def run(child: Child) -> None:
             motor.step()
             if ticker.ticks % STATUS_EVERY == 0:
                 motor.write_status(ticker)
-        motor.robot.disconnect()
     except RobotError as error:
         child.trip(clock.now_ns(), FaultCode.ROBOT_ERROR, str(error), int(child.read_permit()["motion_id"]))
         raise
+    finally:
+        if motor is not None:
+            motor.robot.disconnect()
     log.info("arms held, robot closed")

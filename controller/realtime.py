@@ -7,6 +7,7 @@ is the configuration's choice (realtime.required).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -39,14 +40,20 @@ def _lock_memory() -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _fifo(priority: int) -> None:
-    os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+def _fifo(priority: int, threads: bool = False) -> None:
+    """For the calling thread, or for all that the process has."""
+    policy, parameter = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority)
+    os.sched_setscheduler(0, policy, parameter)
+    for thread in os.listdir("/proc/self/task") if threads else ():
+        with contextlib.suppress(ProcessLookupError):  # one that has just ended
+            os.sched_setscheduler(int(thread), policy, parameter)
 
 
-def enter(priority: int, lock_memory: bool, cpu: int | None, required: bool) -> Report:
+def enter(priority: int, lock_memory: bool, cpu: int | None, required: bool, *, threads: bool = False) -> Report:
     """Freeze the heap, then ask for locked memory, a core and SCHED_FIFO for the calling thread.
 
-    A priority of 0 asks for none. Children that the caller starts are scheduled normally.
+    A priority of 0 asks for none. Children that the caller starts are scheduled normally. threads: SCHED_FIFO for
+    every thread there is, those of a driver too: the caller waits for what they do.
     Raises RealtimeRefused when `required` and anything asked for was not granted.
     """
     gc.collect()
@@ -57,7 +64,7 @@ def enter(priority: int, lock_memory: bool, cpu: int | None, required: bool) -> 
     wanted = (
         ("mlockall", lock_memory, _lock_memory),
         (f"cpu {cpu}", cpu is not None, lambda: os.sched_setaffinity(0, {cpu or 0})),
-        (f"fifo {priority}", priority > 0, lambda: _fifo(priority)),
+        (f"fifo {priority}", priority > 0, lambda: _fifo(priority, threads)),
     )
     for name, asked, act in wanted:
         if not asked:

@@ -77,12 +77,29 @@ def _robot(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
         "kind": config.kind,
         "joint_names": list(JOINT_NAMES),
         **{key: record[field].round(5).tolist() if known else None for key, field in vectors.items()},
+        "temperature": _temperature(daemon),
         "contact": _contact(config.limits.contact is not None, record["external_effort"]) if known else None,
         "mode": Mode(int(record["mode"])).name.lower() if known else None,
         "lower": both_arms(config.limits.lower).tolist(),
         "upper": both_arms(config.limits.upper).tolist(),
         "age_ms": _number((now_ns - int(record["t_ns"])) * 1e-6) if known else None,
         "environment": _environment(daemon),
+    }
+
+
+def _temperature(daemon: Supervisor) -> dict[str, Any] | None:
+    """Degrees Celsius of each joint, and the joint that is nearest to its bound; None of a robot that does not say."""
+    status = daemon.children["motor"].status
+    celsius = status["temperature"]
+    if not status["ticks"] or np.isnan(celsius).all():
+        return None
+    hottest = int(np.nanargmax(celsius))
+    return {
+        "celsius": [_number(value, 1) for value in celsius],
+        "hottest": JOINT_NAMES[hottest],
+        "hottest_celsius": _number(celsius[hottest], 1),
+        "bound_celsius": daemon.config.robot.trossen.warm_c,
+        "warm": bool(celsius[hottest] >= daemon.config.robot.trossen.warm_c),
     }
 
 

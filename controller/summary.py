@@ -233,6 +233,10 @@ def robot_line(status: Status) -> str:
     if look_up(robot, "environment"):
         in_cup = look_up(robot, "environment", "lighter_in_cup")
         line += f"  lighter {yes_no(in_cup, 'in the cup', 'not in the cup')}"
+    if look_up(robot, "temperature"):
+        degrees = number(look_up(robot, "temperature", "hottest_celsius"), 0, "°C")
+        warm = yes_no(look_up(robot, "temperature", "warm"), "  WARM", "")
+        line += f"  {joint_label(look_up(robot, 'temperature', 'hottest'))} {degrees}{warm}"
     return line + f"  contact {text(look_up(robot, 'contact'))}"
 
 

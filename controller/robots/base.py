@@ -31,6 +31,7 @@ class JointState:
 
     t_ns: instant of the reading, CLOCK_MONOTONIC. q: rad, grippers m. qd: rad/s, m/s. effort: N m, N.
     external_effort: N m, N: what pushes against the joints from outside, nan where the driver does not say.
+    temperature: degrees Celsius, of each joint's hottest part, nan where the driver does not say.
     """
 
     t_ns: int
@@ -38,10 +39,15 @@ class JointState:
     qd: Vector
     effort: Vector
     external_effort: Vector = field(default_factory=lambda: np.full(N_JOINTS, np.nan))
+    temperature: Vector = field(default_factory=lambda: np.full(N_JOINTS, np.nan))
 
 
 class Robot(ABC):
     """A two-armed robot in position control."""
+
+    failure = ""
+    """Why a part of the robot no longer obeys; empty while all of it does. Its readings stay what they were last. The
+    motor process brakes what still obeys, then ends."""
 
     @abstractmethod
     def connect(self) -> JointState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from controller.config import Config
+from controller.findings import Finding
 from controller.robots.base import Robot, RobotError
 from shm import Ring
 
@@ -27,4 +28,17 @@ def make(config: Config, world: Ring) -> tuple[Robot, Layable | None]:
             velocity_feedforward=config.robot.velocity_feedforward,
         )
         return robot, robot
+    if config.robot.kind == "trossen":
+        from controller.robots.trossen import TrossenRobot
+
+        return TrossenRobot(config.robot), None
     raise RobotError(f"robot.kind = {config.robot.kind!r} has no adapter in this version; use 'sim'")
+
+
+def inspect(config: Config) -> list[Finding]:
+    """What can be found out about the robot without moving it, for `pi0ctl doctor`; takes the arms meanwhile."""
+    if config.robot.kind == "trossen":
+        from controller.robots.trossen_inspect import inspect as inspect_trossen
+
+        return inspect_trossen(config)
+    return []
