@@ -24,6 +24,9 @@ from controller.robots.factory import make
 from controller.settings import contact_watch, gate
 from controller.ticker import Clock, MonotonicClock, Ticker
 
+LET_GO_NS = 200_000_000
+"""A robot that has failed in part is held so long after its command has come to rest: joints trail their command."""
+
 STATUS_EVERY = 4
 """Ticks between two status records: 50 Hz at the default 200 Hz."""
 
@@ -67,6 +70,7 @@ class Motor:
         self._resets, self._scenes = int(permit["reset_count"]), int(permit["scene_count"])
         self._segments.newest(self._segment)  # what a predecessor was told is not for us
         self._joint_watch = JointWatch()
+        self._t_lame_ns: int | None = None
         self._follower = Follower(gate(child.config), _first(self.robot.connect()))
         self._follower.motion_id = int(permit["motion_id"])
         self._contact = contact_watch(child.config)
@@ -100,7 +104,16 @@ class Motor:
         self._note(now_ns, permit)
         if follower.fault is not None and follower.fault is not before:
             child.trip(now_ns, *follower.fault, follower.motion_id)
-        if failure and self.resting:
+        if failure:
+            self._let_go(now_ns, failure)
+
+    def _let_go(self, now_ns: int, failure: str) -> None:
+        """Once what still obeys has come to rest: RobotError, and with it the end of the process."""
+        if not self.resting:
+            return
+        if self._t_lame_ns is None:
+            self._t_lame_ns = now_ns
+        if now_ns - self._t_lame_ns >= LET_GO_NS:
             raise RobotError(failure)
 
     def _obey_orders(self, state: JointState) -> None:

@@ -1,9 +1,10 @@
 """Arms that are not there, behind the vendor's Python interface, on a clock that a test moves.
 
-`Sdk` has the names, signatures and behaviour of the package `trossen_arm` as far as our adapter uses it (test_trossen_sdk
-compares both). Behind it each `Controller` is one arm: its firmware's checks and what a person could do to it. It is the
-unkind version of what is documented: a goal a millionth beyond a limit or faster than one stops the arm, an exception
-waits for the next call and is told once, and a dead link leaves the last state and a flag that still says configured.
+`sdk` has the names, signatures and behaviour of the package `trossen_arm` as far as our adapter uses it
+(test_trossen_sdk compares both). Behind it each `Controller` is one arm: its firmware's checks and what a person could
+do to it. It is the unkind version of what is documented: a goal a millionth beyond a limit or faster than one stops the
+arm, an exception waits for the next call and is told once, and a dead link leaves the last state and a flag that still
+says configured.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class VectorDouble(list):
     """A vector of floats, made of anything iterable."""
 
     def __init__(self, values=()):
-        super().__init__(float(value) for value in values)
+        super().__init__(map(float, values))
 
 
 class EndEffector:
@@ -139,16 +140,16 @@ class Controller:
         if self.modes[0] is Mode.position and setpoint is not None:
             if not np.isfinite(setpoint).all():
                 return self.fail(ErrorState.robot_input_infinite)
-            wrong = np.flatnonzero((setpoint > self.upper) | (setpoint < self.lower))
-            if wrong.size:
-                return self.fail(ErrorState.joint_limit_exceeded, f"Joint {wrong[0]} beyond its limit")
+            wrong = (setpoint > self.upper) | (setpoint < self.lower)
+            if wrong.any():
+                return self.fail(ErrorState.joint_limit_exceeded, f"Joint {wrong.argmax()} beyond its limit")
             before = self.q.copy()
             step = np.where(self.held_by_hand, 0.0, setpoint - self.q) * min(1.0, dt_s / 0.01)
             self.q = self.q + step
             self.qd = (self.q - before) / dt_s
-            fast = np.flatnonzero(np.abs(self.qd) > self.velocity)
-            if fast.size:
-                return self.fail(ErrorState.joint_limit_exceeded, f"Joint {fast[0]} too fast")
+            fast = np.abs(self.qd) > self.velocity
+            if fast.any():
+                return self.fail(ErrorState.joint_limit_exceeded, f"Joint {fast.argmax()} too fast")
         self.path.append(self.q.copy())
         return None
 
@@ -200,7 +201,8 @@ def sdk(network, driver_version="1.11.0"):
                 raise TypeError("configure(): incompatible function arguments.")
             arm = network.arms.get(serv_ip)
             ready_ns = arm.ready_ns if arm else 0
-            if not (arm and arm.powered and arm.link and arm.owner is None and ready_ns - clock.now_ns() < timeout * 1e9):
+            in_time = ready_ns - clock.now_ns() < timeout * 1e9
+            if not (arm and arm.powered and arm.link and arm.owner is None and in_time):
                 clock.advance(timeout)
                 where = f"{serv_ip}:50001 within {timeout:g} seconds"
                 raise ArmRuntimeError(f"Failed to connect to the arm controller's TCP server at {where}" + SIGNPOST)
@@ -276,9 +278,9 @@ def sdk(network, driver_version="1.11.0"):
             return _output(*self._state)
 
         def set_all_modes(self, mode=Mode.idle):
-            self.calls.append(f"mode {mode.name}")
             if not isinstance(mode, Mode):
                 raise TypeError("set_all_modes(): incompatible function arguments.")
+            self.calls.append(f"mode {mode.name}")
             self._enter()
             self._arm.modes, self._mode = [mode] * 7, mode
             held = np.clip(self._arm.q, self._arm.lower, self._arm.upper)
@@ -341,7 +343,7 @@ def sdk(network, driver_version="1.11.0"):
                 stamp_us,
                 arm.q.copy(),
                 arm.qd.copy(),
-                arm.effort,
+                arm.effort + 1e-9 * (self._number % 7),  # no two readings are the same
                 arm.external_effort,
                 arm.rotor,
                 arm.electronics,

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from fake_trossen import FOLDED, LOWER, RAISED, UPPER, Clock, ErrorState, Mode, Model, Network, StandardEndEffector, sdk
+from fake_trossen import FOLDED, LOWER, RAISED, UPPER, Clock, ErrorState, Mode, Network, sdk
+from trossen_causes import REFUSALS, in_error, old_firmware, other_model, unreachable
 from trossen_rig import CONFIG, LEFT, TICK_S, Arms, changed
 
 from controller.robots.base import RobotError
@@ -68,9 +69,9 @@ def test_what_lies_beyond_the_range_is_brought_to_its_edge_slowly(arms):
 
 def test_the_first_reading_comes_from_after_the_hold(held):
     state = held.robot.read(held.clock.now_ns())
-    assert held.clock.now_ns() - state.t_ns < 10_000_000  # the left arm's; the right one took hold after it here
+    assert held.clock.now_ns() - state.t_ns < 20_000_000  # the left arm's; here the right one took hold after it
     assert (state.q == held.q).all()
-    assert (state.effort[:7] == held.left.effort).all()
+    np.testing.assert_allclose(state.effort[:7], held.left.effort)
     assert (state.external_effort[7:] == held.right.external_effort).all()
     assert (state.temperature == 33.0).all()
 
@@ -98,70 +99,6 @@ def test_an_arm_that_has_just_been_switched_on_is_waited_for(arms):
     arms.right.ready_ns = arms.clock.now_ns() + 8 * 10**9
     arms.robot.connect()
     assert arms.right.modes == [Mode.position] * 7
-
-
-def unreachable(rig):
-    rig.right.powered = False
-
-
-def owned(rig):
-    rig.left.owner = object()
-
-
-def old_firmware(rig):
-    rig.right.firmware = "1.10.4"
-
-
-def other_model(rig):
-    rig.left.model = Model.vxai_v0_left
-
-
-def in_error(rig):
-    rig.left.fail(ErrorState.joint_overheated)
-
-
-def narrow(rig):
-    rig.right.upper[3] = 1.2
-
-
-def slow(rig):
-    rig.left.velocity[2] = 3.1
-
-
-def stroke(rig):
-    rig.left.upper[6] = 0.035
-
-
-def moving(rig):
-    rig.right.qd[2] = 0.3
-
-
-def astray(rig):
-    rig.left.q[4] = 1.9
-
-
-def nothing_measured(rig):
-    rig.left.q[4] = np.nan
-
-
-def other_tool(rig):
-    rig.left.tool = StandardEndEffector.wxai_v0_leader
-
-
-REFUSALS = {
-    unreachable: r"right arm \(192\.168\.1\.4\): Failed to connect .* within 10 seconds; check power and cable",
-    owned: r"left arm .*within 10 seconds; .*no other program holds it",
-    old_firmware: r"right arm .* versions: driver 1\.11\.0, firmware 1\.10\.4: .*pip install 'trossen-arm==1\.10\.\*'",
-    other_model: r"left arm .* model: vxai_v0_left, configured is wxai_v0; check the arm's address",
-    in_error: r"left arm .* error: 10 joint_overheated: a joint is too hot; switch .* off and on",
-    narrow: r"right arm .* limits: robot.limits.upper of joint_3 = 1.5697 must be at most 1.199; correct",
-    slow: r"left arm .* robot.limits.velocity of joint_2 = 3 must be at most 2.79.*brake.velocity of joint_2 = 3.5 must",
-    stroke: r"left arm .* robot.limits.upper of left_carriage_joint = 0.0398 must be at most 0.0349",
-    moving: r"right arm .* rest: joint_2 moves at 0.300 \(bound 0.1\); let the arm come to rest",
-    astray: r"left arm .* position: joint_4 at 1.9000 lies outside -1.5698..1.5698 by more than 0.05; switch",
-    nothing_measured: r"left arm .* position: joint_4 at nan lies outside",
-    other_tool: r"left arm .* end effector: the arm does not report the values of wxai_v0_follower",
-}
 
 
 @pytest.mark.parametrize("cause", REFUSALS, ids=lambda cause: cause.__name__)
@@ -263,9 +200,7 @@ def test_feed_forward_is_the_configurations_choice():
 
 def test_commands_stay_inside_what_the_arm_enforces(held):
     wanted = np.tile(UPPER + 0.2, 2)
-    for share in np.linspace(0, 1, 400):
-        held.tick(held.q + share * 0.01 * (wanted - held.q))
-    held.tick(wanted, ticks=600)
+    held.tick(wanted, ticks=350)
     assert held.robot.failure == ""
     for arm, driver in zip(held.arms, held.drivers, strict=True):
         assert (np.array([goal for goal, *_ in sent(driver)]) <= UPPER - MARGIN).all()

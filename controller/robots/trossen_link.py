@@ -11,7 +11,7 @@ import logging
 import numpy as np
 
 from controller.config_robot import Robot as RobotConfig
-from controller.findings import Finding, Level
+from controller.findings import Finding
 from controller.robots import trossen_checks as checks
 from controller.robots.base import ARM_JOINTS, RobotError, Vector
 from controller.robots.trossen_driver import ArmDriver, Output
@@ -109,10 +109,15 @@ class ArmLink:
         if self.newest is not None and state.number == self.newest[1].number:
             return
         self.newest = self._device_clock.instant_ns(state.stamp_us, self._clock.now_ns()), state
-        found = checks.temperature(self.arm, state.temperature, self._config.trossen.warm_c)
-        if found.level is not Level.OK and not self._warm:
+        self._feel(state.temperature)
+
+    def _feel(self, celsius: Vector) -> None:
+        """Tell it when the arm gets warm."""
+        warm_c = self._config.trossen.warm_c
+        warm, self._warm = self._warm, bool((celsius >= warm_c).any())
+        if self._warm and not warm:
+            found = checks.temperature(self.arm, celsius, warm_c)
             log.warning("%s: %s; %s", found.subject, found.text, found.next_step)
-        self._warm = found.level is not Level.OK
 
     def _newer(self, than: Output | None) -> Output:
         """A state that came after another. Raises RobotError when none comes."""
