@@ -1,5 +1,6 @@
 """The motor process on a robot that a test plays: readings that cannot be believed are never followed."""
 
+import gc
 import os
 
 import numpy as np
@@ -21,6 +22,7 @@ class Played(Robot):
     def __init__(self):
         self.q = np.full(N_JOINTS, 0.02)
         self.written = []
+        self.closed = False
 
     def connect(self):
         return self.read(0)
@@ -32,7 +34,7 @@ class Played(Robot):
         self.written.append(q.copy())
 
     def disconnect(self):
-        pass
+        self.closed = True
 
 
 class Clock:
@@ -93,3 +95,40 @@ def test_a_reading_that_is_no_number_is_told_and_the_hold_stays(board, robot):
     assert alarm(board, motor, clock) is FaultCode.NONE
     assert all((q == 0.02).all() for q in robot.written)
     assert len(robot.written) == 3
+
+
+def test_a_robot_that_has_failed_in_part_is_held_a_while_and_then_given_up(board, robot):
+    clock = Clock()
+    motor = Motor(child(board), clock)
+    motor.step()
+    robot.failure = "left arm: it does not obey"
+    begun_ns = clock.t_ns
+    with pytest.raises(RobotError, match="left arm: it does not obey"):
+        for _ in range(1000):
+            motor.step()
+    assert clock.t_ns - begun_ns >= process.LET_GO_NS
+    assert all((q == 0.02).all() for q in robot.written), "held meanwhile"
+
+
+@pytest.mark.parametrize("failing", ["read", "write"])
+def test_a_process_that_ends_on_its_robot_tells_why_and_lets_go_of_it(board, robot, monkeypatch, failing):
+    def fail(*_):
+        assert not robot.closed
+        raise RobotError("no answer")
+
+    def enter(*_, **__):
+        setattr(robot, failing, fail)
+        return "granted"
+
+    monkeypatch.setattr(process.realtime, "enter", enter)
+    try:
+        with pytest.raises(RobotError, match="no answer"):
+            process.run(child(board))
+    finally:
+        gc.enable()
+    assert robot.closed
+    ring = board.rings[status_ring("motor")]
+    record = ring.blank()
+    ring.reader().newest(record)
+    assert record["fault"] == FaultCode.ROBOT_ERROR
+    assert record["fault_text"].item() == b"no answer"

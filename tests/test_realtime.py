@@ -2,6 +2,7 @@
 
 import gc
 import os
+import threading
 
 import pytest
 
@@ -35,6 +36,20 @@ def test_a_required_right_that_is_refused_ends_the_process(unprivileged):
 
 def test_nothing_asked_is_nothing_refused(unprivileged):
     assert str(enter(0, False, None, required=True)) == "none asked"
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_other_threads_get_the_priority_where_that_is_asked(monkeypatch, threads):
+    asked, end = [], threading.Event()
+    monkeypatch.setattr(os, "sched_setscheduler", lambda thread, *_: asked.append(thread))
+    other = threading.Thread(target=end.wait)
+    other.start()
+    assert enter(20, False, None, required=True, threads=threads).granted == ("fifo 20",)
+    end.set()
+    other.join()
+    gc.unfreeze()
+    assert (other.native_id in asked) is threads
+    assert asked[0] == 0
 
 
 def test_a_core_is_asked_for_by_number(unprivileged, monkeypatch):

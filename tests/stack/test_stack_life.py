@@ -230,13 +230,6 @@ def test_a_second_daemon_is_refused_and_the_first_goes_on(tmp_path: Path) -> Non
         running.home()
 
 
-def test_a_robot_without_an_adapter_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "controller", "--config", "trossen_stationary"]
-    ended = subprocess.run([*command, "--socket", str(tmp_path / "c.sock")], capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 78
-    assert "robot.kind = 'trossen': this version has adapters for sim only" in ended.stderr
-
-
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
