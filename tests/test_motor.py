@@ -75,6 +75,11 @@ def alarm(board, motor, clock):
     return FaultCode(int(record["joints_alarm"]))
 
 
+def steps(motor, n):
+    for _ in range(n):
+        motor.step()
+
+
 def test_a_robot_whose_first_reading_is_no_number_is_refused(board, robot):
     robot.q[9] = np.nan
     with pytest.raises(RobotError, match="right_joint_2: measured position nan is not finite, right after connecting"):
@@ -104,8 +109,7 @@ def test_a_robot_that_has_failed_in_part_is_held_a_while_and_then_given_up(board
     robot.failure = "left arm: it does not obey"
     begun_ns = clock.t_ns
     with pytest.raises(RobotError, match="left arm: it does not obey"):
-        for _ in range(1000):
-            motor.step()
+        steps(motor, 1000)
     assert clock.t_ns - begun_ns >= process.LET_GO_NS
     assert all((q == 0.02).all() for q in robot.written), "held meanwhile"
 

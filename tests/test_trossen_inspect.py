@@ -64,6 +64,7 @@ def test_an_arm_that_cannot_be_had_may_be_the_daemons(arms, cause):
     (failed,) = [finding for finding in look(arms) if finding.level is Level.FAIL]
     assert "Failed to connect" in failed.text
     assert failed.next_step.endswith("stop the daemon if it has the arms")
+    assert "within 3 seconds" in failed.text, "not as long as connecting may take"
 
 
 def test_an_arm_in_error_is_not_taken_and_not_cleared(arms):

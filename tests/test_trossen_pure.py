@@ -150,11 +150,14 @@ def test_a_joint_may_lie_a_little_outside_the_range_and_no_farther(joint, edge):
 
 
 def test_a_warm_joint_is_named_and_no_reason_to_refuse():
-    celsius = np.array([30.0, 40.0, np.nan, 65.0, 30.0, 30.0, 30.0])
+    celsius = np.array([30.0, 40.0, 35.0, 65.0, 30.0, 30.0, 30.0])
     warm = temperature("arm", celsius, 65.0)
     assert (warm.level, warm.text) == (Level.WARN, "joint_3 at 65 °C (bound 65)")
     assert temperature("arm", celsius, 65.1).level is Level.OK
     assert failures([warm]) == ""
+    celsius[5] = np.nan
+    unknown = temperature("arm", celsius, 70.0)
+    assert (unknown.level, unknown.text) == (Level.WARN, "joint_5 says nan °C (bound 70)")
 
 
 @pytest.mark.parametrize(

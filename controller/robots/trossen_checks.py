@@ -122,10 +122,14 @@ def inside(arm: str, q: Vector, theirs: ArmLimits) -> Finding:
 
 def temperature(arm: str, celsius: Vector, warm_c: float) -> Finding:
     """The hottest joint against robot.trossen.warm_c. The controller has a bound of its own, and stops on it."""
-    known = np.nan_to_num(celsius, nan=-np.inf)
-    worst = int(np.argmax(known))
+    finite = np.isfinite(celsius)
+    if not finite.all():
+        joint = int(np.argmin(finite))
+        text = f"{_at(joint)} says {celsius[joint]} °C (bound {warm_c:g})"
+        return Finding(Level.WARN, f"{arm} temperature", text, "feel the joint, switch the arm off and on")
+    worst = int(np.argmax(celsius))
     text = f"{_at(worst)} at {celsius[worst]:.0f} °C (bound {warm_c:g})"
-    if known[worst] < warm_c:
+    if celsius[worst] < warm_c:
         return Finding(Level.OK, f"{arm} temperature", text)
     return Finding(Level.WARN, f"{arm} temperature", text, "let the arm cool down; hold it stretched out less long")
 

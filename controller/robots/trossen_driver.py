@@ -141,7 +141,7 @@ class ArmDriver:
             qd=self._values(joints.velocities),
             effort=self._values(joints.efforts),
             external_effort=self._values(joints.external_efforts),
-            temperature=np.fmax(self._values(joints.rotor_temperatures), self._values(joints.driver_temperatures)),
+            temperature=np.maximum(self._values(joints.rotor_temperatures), self._values(joints.driver_temperatures)),
         )
 
     def set_positions(self, q: Vector, qd: Vector | None, goal_time_s: float) -> None:

@@ -19,8 +19,11 @@ from controller.robots.trossen_driver import ArmDriver, load
 from controller.robots.trossen_errors import ERRORS
 from controller.robots.trossen_thread import ArmThread
 
-ANSWER_S = 25.0
-"""Longer than any connect_timeout_s: both arms have said or refused everything by then."""
+CONNECT_S = 3.0
+"""Who looks at the arms waits no longer for one than this: one that is switched on answers at once."""
+
+ANSWER_S = 8.0
+"""By then both arms have said or refused everything."""
 
 RECOVERY = "then clear the error by switching the arm's controller off and on (docs/trossen.md)"
 
@@ -64,7 +67,9 @@ def inspect(
     config: Config, *, sdk: Any = None, thread: Callable[[str], Executor] = ArmThread
 ) -> list[Finding]:
     """Both arms at once. sdk, thread: stand-ins for tests."""
-    robot = config.robot
+    timeout_s = min(config.robot.trossen.connect_timeout_s, CONNECT_S)
+    patience = config.robot.trossen.model_copy(update={"connect_timeout_s": timeout_s})
+    robot = config.robot.model_copy(update={"trossen": patience})
     try:
         sdk = load() if sdk is None else sdk
     except RobotError as error:
