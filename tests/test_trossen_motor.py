@@ -110,13 +110,11 @@ def homed(monkeypatch):
 
 def running(kit):
     """In the middle of a fast motion of both arms."""
-    kit.act(HOME, motion_id=int(kit.permit["motion_id"]) + 1)
-    kit.begin(State.RUNNING)
-    kit.run(0.1)
     far = HOME.copy()
-    far[[0, 7]] += 0.8
-    kit.act(np.linspace(HOME, far, 50))
-    kit.run(0.3)
+    far[[0, 7]] += 1.2
+    kit.act(np.linspace(HOME, far, 80), n=80, motion_id=int(kit.permit["motion_id"]) + 1)
+    kit.begin(State.RUNNING)
+    kit.run(0.6)
     assert np.abs(kit.log[-1][0]["qd_command"][[0, 7]]).min() > 0.5
     return kit
 
@@ -254,14 +252,9 @@ def test_a_driver_that_hangs_stops_the_other_arm_too(homed, monkeypatch):
 
 
 def test_an_arm_held_by_hand_is_a_tracking_error_and_not_the_arms(homed):
-    homed.act(HOME, motion_id=int(homed.permit["motion_id"]) + 1)
-    homed.begin(State.RUNNING)
-    homed.run(0.1)
     homed.arms.right.held_by_hand[:] = True
-    far = HOME.copy()
-    far[7] += 0.8
-    homed.act(np.linspace(HOME, far, 50))
-    homed.run(0.8)
+    running(homed)
+    homed.run(0.4)
     assert homed.record(status_ring("motor"))["fault"] == FaultCode.TRACKING
     assert homed.motor.robot.failure == ""
 
