@@ -90,6 +90,7 @@ class OwnedBoard:
     def __init__(self, config: Config) -> None:
         """Raises shm.ShmError, leaving nothing behind."""
         self.rings: dict[str, Ring] = {}
+        self._wakes: list[Wake] = []
         owner = Owner.current()
         try:
             for spec in specs(config):
@@ -98,10 +99,13 @@ class OwnedBoard:
             self.close()
             raise
         handles = {name: ring.handle for name, ring in self.rings.items()}
-        self.board = Board(handles, Wake(), Wake(), Wake(), Wake(), Wake())
+        self._wakes = [Wake() for _ in range(5)]
+        self.board = Board(handles, *self._wakes)
 
     def close(self) -> None:
         for ring in self.rings.values():
             ring.close()
             ring.unlink()
         self.rings.clear()
+        for wake in self._wakes:
+            wake.close()
