@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from controller.config import Config
+    from controller.systemd import Manager
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78
@@ -33,8 +34,10 @@ def main(argv: list[str] | None = None) -> int:
     from controller import adapters, open_files
     from controller import config as configuration
     from controller.logs import set_up_logging
+    from controller.systemd import Manager
 
     arguments = _arguments(argv)
+    manager = Manager()
     path = Path(arguments.config)
     if path.suffix != ".toml" and not path.exists():
         path = configuration.shipped(arguments.config)
@@ -51,10 +54,10 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_CONFIG
     set_up_logging(config.daemon.log_level, "supervisor", in_thread=True)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # no thread pool of a library in any child
-    return asyncio.run(_run(config, path, arguments.socket))
+    return asyncio.run(_run(config, path, arguments.socket, manager))
 
 
-async def _run(config: Config, path: Path, socket: Path | None) -> int:
+async def _run(config: Config, path: Path, socket: Path | None, manager: Manager) -> int:
     from controller import api, realtime
     from controller.paths import default_socket
     from controller.supervisor import DaemonFailed, Supervisor
@@ -73,7 +76,7 @@ async def _run(config: Config, path: Path, socket: Path | None) -> int:
     if left := sweep():
         log.info("removed shared memory of a daemon that is gone: %s", ", ".join(left))
     try:
-        supervisor = Supervisor(config, str(path))
+        supervisor = Supervisor(config, str(path), manager)
     except ShmError as error:
         claim.release()
         print(error, file=sys.stderr)

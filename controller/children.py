@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from controller import child, layout
@@ -26,6 +26,9 @@ DEVICE_ERRORS = (FaultCode.ROBOT_ERROR, FaultCode.CAMERA_LOST)
 LONGEST_LOOK_S = 0.05
 STEADY_NS = 10_000_000_000
 """A child that lived this long starts its back-off anew."""
+
+UNKILLABLE_NS = 10_000_000_000
+"""A killed process that is still there after this long is stuck in the kernel, and is not waited for any more."""
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,9 @@ class Running:
         still hardly counts: a machine that stops everybody makes nobody hang."""
         self.killed_for = ""
         """Why it was killed, until it is gone; the loop never waits for that."""
+        self.killed_ns = 0
+        self.came_up = False
+        """Whether any process of this name has ever written its status: one that cannot have its device does, too."""
         self._looked_ns = 0
         self._beat_ns = 0
 
@@ -63,6 +69,7 @@ class Running:
         else:
             self.silent_s += min((now_ns - self._looked_ns) * 1e-9, LONGEST_LOOK_S)
         self._looked_ns = now_ns
+        self.came_up = self.came_up or self.has_beaten
 
     @property
     def has_beaten(self) -> bool:
@@ -129,7 +136,7 @@ class Children:
             elif not running.process.is_alive():
                 self._bury(running, now_ns, running.killed_for or _how_it_ended(running.process.exitcode))
             elif not running.killed_for and (why := running.hung(now_ns)):
-                running.killed_for = why
+                running.killed_for, running.killed_ns = why, now_ns
                 running.process.kill()
                 self._tell(running, why)  # now: a process that sleeps in the kernel may take its time to die
 
@@ -150,6 +157,18 @@ class Children:
             how = f"{layout.text(running.status['fault_text'])} ({how})"
         log.error("process=%s pid=%s lost: %s", running.row.name, running.pid, how)
         self._lost(running, f"{running.row.name} (pid {running.pid}): {how}", code)
+
+    def all_came_up(self) -> bool:
+        """Every process has written its status at least once since the daemon's start."""
+        return all(running.came_up for running in self.all.values())
+
+    def stuck(self, names: Iterable[str], now_ns: int) -> str:
+        """Which of these hangs where even SIGKILL does not reach it, so that none can take its place; empty: none."""
+        for name in names:
+            running = self.all[name]
+            if running.killed_for and now_ns - running.killed_ns > UNKILLABLE_NS:
+                return f"{name} (pid {running.pid}) was killed and does not end"
+        return ""
 
     def alive(self) -> list[Running]:
         return [running for running in self.all.values() if running.process is not None and running.process.is_alive()]

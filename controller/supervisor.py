@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from controller import layout
+from controller.announcer import Announcer
 from controller.board import OwnedBoard, camera_process
 from controller.children import Children, Running
 from controller.chronicle import Chronicle
@@ -31,6 +32,8 @@ from controller.run_options import RunOptions, Seam
 from controller.runs import Runs
 from controller.states import Facts, State, StateMachine, Trigger
 from controller.status import status_of
+from controller.status_line import StatusLine
+from controller.systemd import Manager
 from controller.usage import Usage
 
 RENEW_S = LOOK_S
@@ -50,8 +53,8 @@ class DaemonFailed(RuntimeError):
 class Supervisor:
     """Implements api.Operations. `run_until_ended` is the daemon's life."""
 
-    def __init__(self, config: Config, config_path: str) -> None:
-        """Raises shm.ShmError."""
+    def __init__(self, config: Config, config_path: str, manager: Manager) -> None:
+        """manager: is told how the daemon does. Raises shm.ShmError."""
         self.config, self.config_path = config, config_path
         self.realtime = "none asked"
         self.started_ns = time.monotonic_ns()
@@ -67,6 +70,7 @@ class Supervisor:
         self.orders = Orders(self.owned, config.daemon.lease_s)
         self.runs = Runs(self)
         self.chronicle = Chronicle(self.owned)
+        self.announcer = Announcer(manager, StatusLine(self))
         self._closing = asyncio.Event()
         self._hurry = False
         self._trips = 0
@@ -293,6 +297,7 @@ class Supervisor:
             self._look()
             if self.children.fatal:
                 raise DaemonFailed(self.children.fatal)
+            self._announce()
             await asyncio.sleep(RENEW_S)
 
     def _called(self) -> None:
@@ -315,6 +320,13 @@ class Supervisor:
             self.machine.fire(Trigger.ARRIVED)
         self.attention.set()
 
+    def _announce(self) -> None:
+        """Tell the service manager. The operator's socket answers already: this runs in its loop."""
+        now_ns = time.monotonic_ns()
+        self.announcer.look(
+            now_ns, ready=self.children.all_came_up(), stuck=self.children.stuck(self.ready.robot, now_ns)
+        )
+
     async def _measure(self) -> None:
         while True:
             pids = [running.pid for running in self.children.all.values() if running.pid is not None]
@@ -327,10 +339,13 @@ class Supervisor:
 
     async def _rest_and_park(self) -> None:
         """Come to rest. Park only from a homed idle: who ends a run does not ask for another motion."""
+        self.announcer.stopping()
         await self.settle()
         facts = self.facts()
         at_home = self.machine.homed and self.runs.preparing is None and not self.machine.refusal(Trigger.HOME, facts)
         park = self.config.robot.park is not None and at_home
+        if park:
+            self.announcer.extend(PARK_TIMEOUT_S + REST_TIMEOUT_S + END_TIMEOUT_S)
         self.publish("shutdown", "ending: " + ("park, hold" if park else "brake, hold") + ", then the children")
         with contextlib.suppress(TimeoutError):
             if park:
@@ -350,5 +365,6 @@ class Supervisor:
         deadline_ns = time.monotonic_ns() + round(END_TIMEOUT_S * 1e9)
         while self.children.alive() and time.monotonic_ns() < deadline_ns:
             self.orders.renew()
+            self._announce()
             await asyncio.sleep(RENEW_S)
         self.children.kill()
