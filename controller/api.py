@@ -18,6 +18,7 @@ from aiohttp import web
 
 from controller.bodies import DRY, HORIZON, PROMPT, SEAM, SEED, SPEED, Body, Key, RequestError, read
 from controller.events import Event, Subscription
+from controller.logs import fields
 from controller.refused import Refused
 from controller.run_options import RunOptions, Seam
 from controller.unix_socket import Claim, Peer, identify
@@ -144,6 +145,8 @@ class _Api:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
         self._readers: set[Subscription] = set()
+        self._asked = 0
+        """Commands so far; the number ties together what the log says of one."""
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_B, middlewares=[_errors_as_json])
@@ -183,12 +186,16 @@ class _Api:
     def _handler(self, command: Command) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             peer = await _peer(request)
-            logger.info("command=%s %s", command.name, peer)
+            self._asked += 1
+            told = fields(
+                command=command.name, request_id=self._asked, peer_pid=peer.pid, peer_uid=peer.uid, user=peer.user
+            )
+            logger.info("command=%s %s", command.name, peer, extra=told)
             body = {} if command.takes is None else read(await request.read(), command.takes)
             try:
                 await command.call(self._operations, body, peer)
             except Refused as refused:
-                logger.info("command=%s %s refused=%s", command.name, peer, json.dumps(refused.reason))
+                logger.info("command=%s %s refused=%s", command.name, peer, json.dumps(refused.reason), extra=told)
                 raise
             status = self._operations.status()
             return web.json_response({"done": command.name, **{key: status.get(key) for key in ANSWERED}})

@@ -21,6 +21,7 @@ import setproctitle
 from controller import layout
 from controller.board import Board, status_ring
 from controller.config import Config
+from controller.exits import DaemonExit
 from controller.faults import FaultCode
 from controller.logs import set_up_logging
 from controller.planner import Permit
@@ -31,9 +32,6 @@ from shm import Ring
 PR_SET_PDEATHSIG = 1
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIBIBYTE = 1 << 30
-
-EXIT_RIGHTS = 77
-"""A right that the configuration requires was refused: starting again would not help."""
 
 log = logging.getLogger(__name__)
 
@@ -144,14 +142,14 @@ def main(spawned: Spawned) -> None:
     death = signal.SIGUSR1 if spawned.outlives_supervisor else signal.SIGKILL
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death, 0, 0, 0)
     if os.getppid() != spawned.supervisor_pid:
-        sys.exit(1)  # it died before the line above could tell us
+        sys.exit(DaemonExit.FAILED)  # it died before the line above could tell us
     set_up_logging(spawned.config.daemon.log_level, spawned.name)
     os.setpriority(os.PRIO_PROCESS, 0, spawned.nice)
     try:
         importlib.import_module(spawned.module).run(Child(spawned))
     except RealtimeRefused as error:
         log.error("%s", error)  # noqa: TRY400  the administrator's matter, not a bug
-        sys.exit(EXIT_RIGHTS)
+        sys.exit(DaemonExit.RIGHTS)
     except Exception:
         log.exception("%s ends on an error", spawned.name)
-        sys.exit(1)
+        sys.exit(DaemonExit.FAILED)

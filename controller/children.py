@@ -14,9 +14,11 @@ from typing import Any
 
 from controller import child, layout
 from controller.board import OwnedBoard, status_ring
-from controller.child import EXIT_RIGHTS, Spawned
+from controller.child import Spawned
 from controller.config import Config
+from controller.exits import DaemonExit
 from controller.faults import FaultCode
+from controller.logs import fields
 from controller.processes import Process, table
 
 BACKOFF_NS = (200_000_000, 500_000_000, 1_000_000_000, 2_000_000_000, 5_000_000_000)
@@ -51,6 +53,8 @@ class Running:
         self.killed_for = ""
         """Why it was killed, until it is gone; the loop never waits for that."""
         self.killed_ns = 0
+        self.welcomed: int | None = None
+        """The pid of which it was said that it is up."""
         self.came_up = False
         """Whether any process of this name has ever written its status: one that cannot have its device does, too."""
         self._looked_ns = 0
@@ -130,6 +134,7 @@ class Children:
         """Look at every child once: read its status, notice its loss, start it again when its time has come."""
         for running in self.all.values():
             running.look(now_ns)
+            self._welcome(running, now_ns)
             if running.process is None:
                 if now_ns >= running.due_ns:
                     self.start(running, now_ns)
@@ -140,8 +145,23 @@ class Children:
                 running.process.kill()
                 self._tell(running, why)  # now: a process that sleeps in the kernel may take its time to die
 
+    def _welcome(self, running: Running, now_ns: int) -> None:
+        """Say once of each process that it is up, with the rights that it was granted."""
+        if not running.has_beaten or running.welcomed == running.pid or running.status["fault"] in DEVICE_ERRORS:
+            return
+        running.welcomed = running.pid
+        rights = layout.text(running.status["realtime"])
+        log.info(
+            "%s up%s after %.1f s%s",
+            running.row.name,
+            f" again, restart {running.restarts}," if running.restarts else "",
+            (now_ns - running.started_ns) * 1e-9,
+            f": {rights}" if rights else "",
+            extra=fields(child=running.row.name, child_pid=running.pid, restarts=running.restarts),
+        )
+
     def _bury(self, running: Running, now_ns: int, how: str) -> None:
-        if running.process.exitcode == EXIT_RIGHTS:
+        if running.process.exitcode == DaemonExit.RIGHTS:
             self.fatal = f"{running.row.name}: realtime.required is set and a right was refused"
         if not running.killed_for:
             self._tell(running, how)
@@ -155,7 +175,8 @@ class Children:
         if running.has_beaten and running.status["fault"] in DEVICE_ERRORS:
             code = FaultCode(int(running.status["fault"]))
             how = f"{layout.text(running.status['fault_text'])} ({how})"
-        log.error("process=%s pid=%s lost: %s", running.row.name, running.pid, how)
+        told = fields(child=running.row.name, child_pid=running.pid)
+        log.error("%s (pid %s) is lost, and will be started again: %s", running.row.name, running.pid, how, extra=told)
         self._lost(running, f"{running.row.name} (pid {running.pid}): {how}", code)
 
     def all_came_up(self) -> bool:

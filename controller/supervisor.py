@@ -24,15 +24,18 @@ from controller.fault_matrix import LOOK_S, trips
 from controller.faults import FAULTS, FaultCode
 from controller.input_watch import InputWatch
 from controller.latency import Latencies
+from controller.logs import fields
 from controller.orders import Orders
 from controller.planner import Phase
 from controller.readiness import Readiness
+from controller.realtime import RealtimeRefused
 from controller.refused import Refused
 from controller.run_options import RunOptions, Seam
 from controller.runs import Runs
 from controller.states import Facts, State, StateMachine, Trigger
 from controller.status import status_of
 from controller.status_line import StatusLine
+from controller.story import Story
 from controller.systemd import Manager
 from controller.usage import Usage
 
@@ -44,10 +47,6 @@ PARK_TIMEOUT_S = 30.0
 RESET_TIMEOUT_S = 1.0
 
 log = logging.getLogger(__name__)
-
-
-class DaemonFailed(RuntimeError):
-    """The daemon cannot do what its configuration asks for."""
 
 
 class Supervisor:
@@ -69,10 +68,10 @@ class Supervisor:
         self.fault: dict[str, Any] | None = None
         self.orders = Orders(self.owned, config.daemon.lease_s)
         self.runs = Runs(self)
-        self.chronicle = Chronicle(self.owned)
+        self.chronicle, self.story = Chronicle(self.owned), Story(self)
         self.announcer = Announcer(manager, StatusLine(self))
         self._closing = asyncio.Event()
-        self._hurry = False
+        self._hurry = self._was_ready = False
         self._trips = 0
         self.attention = asyncio.Event()
         """Set whenever the children were looked at."""
@@ -200,7 +199,9 @@ class Supervisor:
         event = self.publish("fault", message, **self.fault)
         self.fault["time"] = event["time"]
         self.chronicle.fault(event, self.orders.motion_id, prompt)
-        log.error("fault=%s %s; next: %s", code.name.lower(), message, row.next_step)
+        name = code.name.lower()
+        told = fields(fault=name, state=State.FAULT.value, before=before, motion_id=self.orders.motion_id)
+        log.error("fault %s: %s; cause: %s; next: %s", name, message, row.cause, row.next_step, extra=told)
 
     def _lost(self, running: Running, text: str, code: FaultCode | None) -> None:
         self.publish("lost", text, process=running.row.name)
@@ -255,8 +256,7 @@ class Supervisor:
             self.fault = None
         text = f"{before.value} -> {after.value} by {trigger.value}"
         self.publish("state", text, before=before.value, after=after.value, motion_id=self.orders.motion_id)
-        motion_id = self.orders.motion_id
-        log.info("state=%s before=%s trigger=%s motion_id=%d", after.value, before.value, trigger.value, motion_id)
+        self.story.changed(before, trigger, after)
 
     def publish(self, kind: str, text: str, **fields: Any) -> dict[str, Any]:
         """Tell readers of the event stream, and the recorder."""
@@ -267,7 +267,7 @@ class Supervisor:
     # ---- the loop ------------------------------------------------------------------------------------------
 
     async def run_until_ended(self) -> None:
-        """Start everything, renew the lease until `shutdown`, then end everything in order."""
+        """Start everything, renew the lease until `shutdown`, then end everything in order. Raises RealtimeRefused."""
         loop = asyncio.get_running_loop()
         attention = self.owned.board.attention
         loop.add_reader(attention.fileno(), self._called)
@@ -296,7 +296,7 @@ class Supervisor:
                 log.warning("lease renewed late: %.0f ms after the last time", gap_s * 1e3)
             self._look()
             if self.children.fatal:
-                raise DaemonFailed(self.children.fatal)
+                raise RealtimeRefused(self.children.fatal)
             self._announce()
             await asyncio.sleep(RENEW_S)
 
@@ -322,10 +322,11 @@ class Supervisor:
 
     def _announce(self) -> None:
         """Tell the service manager. The operator's socket answers already: this runs in its loop."""
-        now_ns = time.monotonic_ns()
-        self.announcer.look(
-            now_ns, ready=self.children.all_came_up(), stuck=self.children.stuck(self.ready.robot, now_ns)
-        )
+        now_ns, ready = time.monotonic_ns(), self.children.all_came_up()
+        if ready and not self._was_ready:
+            self._was_ready = True
+            log.info("ready, %.1f s after the start", (now_ns - self.started_ns) * 1e-9)
+        self.announcer.look(now_ns, ready=ready, stuck=self.children.stuck(self.ready.robot, now_ns))
 
     async def _measure(self) -> None:
         while True:
@@ -346,7 +347,9 @@ class Supervisor:
         park = self.config.robot.park is not None and at_home
         if park:
             self.announcer.extend(PARK_TIMEOUT_S + REST_TIMEOUT_S + END_TIMEOUT_S)
-        self.publish("shutdown", "ending: " + ("park, hold" if park else "brake, hold") + ", then the children")
+        text = "ending: " + ("park, hold" if park else "brake, hold") + ", then the children"
+        log.info("%s", text)
+        self.publish("shutdown", text)
         with contextlib.suppress(TimeoutError):
             if park:
                 self.orders.begin_motion(park=True)

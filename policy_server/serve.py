@@ -27,7 +27,7 @@ from policy_server.latency import uniform_latency
 from policy_server.policy import Policy
 from policy_server.server import MAX_CLIENTS, PolicyServer
 from policy_server.service import Service
-from policy_server.systemd import Manager
+from policy_server.systemd import Manager, in_journal
 
 
 def cache_directory(environ: Mapping[str, str]) -> Path:
@@ -122,7 +122,10 @@ def _run(arguments: argparse.Namespace, service: Service) -> tuple[Exit, str]:
 
 def refuse(reason: str) -> int:
     """Say why a command cannot do its work. Returns its exit status."""
-    print(f"pi0-policy-server: {reason}", file=sys.stderr)
+    if in_journal():
+        log.error("%s", reason)
+    else:
+        print(f"pi0-policy-server: {reason}", file=sys.stderr)
     return Exit.FAILED
 
 

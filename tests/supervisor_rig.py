@@ -47,7 +47,7 @@ class Rig:
         self.frames = {name: rings[frame_ring(name)].writer() for name in self.config.cameras}
         for number, (name, running) in enumerate(self.supervisor.children.all.items(), start=1):
             running.process = Process(number)
-            running.started_ns = time.monotonic_ns()
+            running.started_ns, running.restarts = time.monotonic_ns(), 0
             self.status[name]["pid"] = number
         self.status["motor"]["mode"] = Mode.HOLD
         link = self.status["link"]
