@@ -89,6 +89,8 @@ async def _run(config: Config, path: Path, socket: Path | None, manager: Manager
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.close)
+    terminal = sys.stdin is not None and sys.stdin.isatty()  # whose end is the daemon's, too
+    loop.add_signal_handler(signal.SIGHUP, supervisor.close if terminal else supervisor.reloading.hang_up)
     try:
         report = realtime.enter(rights.supervisor_priority, False, None, rights.required)
         supervisor.realtime = f"{report}, {awake_text}" if awake_text else str(report)

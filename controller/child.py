@@ -1,6 +1,6 @@
 """What all child processes share: how they start, beat, report a fault and end.
 
-A child ignores SIGTERM and SIGINT: systemd and a terminal send those to everybody at once, and the arms
+A child ignores SIGTERM, SIGINT and SIGHUP: systemd and a terminal send those to everybody at once, and the arms
 must come to rest before anything dies. It ends when the supervisor orders it or is gone.
 """
 
@@ -23,7 +23,7 @@ from controller.board import Board, status_ring
 from controller.config import Config
 from controller.exits import DaemonExit
 from controller.faults import FaultCode
-from controller.logs import set_up_logging
+from controller.logs import LEVELS, set_level, set_up_logging
 from controller.planner import Permit
 from controller.realtime import RealtimeRefused
 from controller.run_options import Seam
@@ -66,6 +66,7 @@ class Child:
         self._permit = np.zeros((), layout.PERMIT)
         self.read_permit()
         self.status["reset_count"] = self._permit["reset_count"]
+        self._log_level = int(self._permit["log_level"])
 
     def open(self, name: str) -> Ring:
         """A ring of the board, attached once and for life. Raises shm.ShmError."""
@@ -104,11 +105,14 @@ class Child:
     @property
     def should_end(self) -> bool:
         """True after an order to end (as of the last read_permit) or the supervisor's death."""
-        return bool(self._permit["exit"]) or self.orphaned
+        return bool(self._permit["exit"]) or self.orphaned or self.status["pid"] in self._permit["dismissed"]
 
     def beat(self, now_ns: int) -> None:
         """Publish the status record. Clears the latched fault once an operator's reset has come."""
         status, resets = self.status, self._permit["reset_count"]
+        if self._log_level != self._permit["log_level"]:
+            self._log_level = int(self._permit["log_level"])
+            set_level(LEVELS[self._log_level])
         if status["reset_count"] != resets:
             status["reset_count"] = resets
             status["fault"] = FaultCode.NONE
@@ -138,6 +142,7 @@ def main(spawned: Spawned) -> None:
     setproctitle.setproctitle(f"pi0-controller: {spawned.name}")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, lambda *_: None)  # only wakes a sleep; `orphaned` is what is looked at
     death = signal.SIGUSR1 if spawned.outlives_supervisor else signal.SIGKILL
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death, 0, 0, 0)

@@ -29,6 +29,9 @@ LONGEST_LOOK_S = 0.05
 STEADY_NS = 10_000_000_000
 """A child that lived this long starts its back-off anew."""
 
+LEAVE_NS = 5_000_000_000
+"""How long a child that is told to end in order may take."""
+
 UNKILLABLE_NS = 10_000_000_000
 """A killed process that is still there after this long is stuck in the kernel, and is not waited for any more."""
 
@@ -53,10 +56,13 @@ class Running:
         self.killed_for = ""
         """Why it was killed, until it is gone; the loop never waits for that."""
         self.killed_ns = 0
+        self.dismissed_ns: int | None = None
+        """Since when it has been told to end in order, until it is gone."""
         self.welcomed: int | None = None
         """The pid of which it was said that it is up."""
         self.came_up = False
-        """Whether any process of this name has ever written its status: one that cannot have its device does, too."""
+        """Whether a process of this name has written its status, since the daemon's start or a reload that it began
+        anew for. One that cannot have its device does so, too."""
         self._looked_ns = 0
         self._beat_ns = 0
 
@@ -73,7 +79,7 @@ class Running:
         else:
             self.silent_s += min((now_ns - self._looked_ns) * 1e-9, LONGEST_LOOK_S)
         self._looked_ns = now_ns
-        self.came_up = self.came_up or self.has_beaten
+        self.came_up = self.came_up or (self.has_beaten and self.dismissed_ns is None)
 
     @property
     def has_beaten(self) -> bool:
@@ -101,7 +107,7 @@ class Children:
     def __init__(
         self, config: Config, owned: OwnedBoard, lost: Callable[[Running, str, FaultCode | None], None]
     ) -> None:
-        self._config, self._owned, self._lost = config, owned, lost
+        self.config, self._owned, self._lost = config, owned, lost
         self.fatal = ""
         """Why the daemon cannot go on at all; empty while it can."""
         self._context = multiprocessing.get_context("spawn")
@@ -115,7 +121,7 @@ class Children:
         spawned = Spawned(
             name=row.name,
             module=row.module,
-            config=self._config,
+            config=self.config,
             board=self._owned.board,
             supervisor_pid=os.getpid(),
             outlives_supervisor=row.outlives_supervisor,
@@ -138,6 +144,8 @@ class Children:
             if running.process is None:
                 if now_ns >= running.due_ns:
                     self.start(running, now_ns)
+            elif running.dismissed_ns is not None:
+                self._take_leave(running, now_ns)
             elif not running.process.is_alive():
                 self._bury(running, now_ns, running.killed_for or _how_it_ended(running.process.exitcode))
             elif not running.killed_for and (why := running.hung(now_ns)):
@@ -169,6 +177,29 @@ class Children:
         running.process, running.killed_for = None, ""
         running.failures = 0 if now_ns - running.started_ns > STEADY_NS else running.failures + 1
         running.due_ns = now_ns + BACKOFF_NS[min(running.failures, len(BACKOFF_NS) - 1)]
+
+    def dismiss(self, names: Iterable[str], now_ns: int) -> list[int]:
+        """Expect these to end in order and start each anew then, with the configuration of now. Their pids."""
+        leaving = [running for name in names if (running := self.all[name]).process is not None]
+        for running in leaving:
+            running.dismissed_ns, running.came_up = now_ns, False
+        return [running.pid for running in leaving if running.pid is not None]
+
+    def awaited(self, names: Iterable[str]) -> list[str]:
+        """Those of them that were dismissed and whose successor has not written its status yet."""
+        return [name for name in names if not self.all[name].came_up]
+
+    def _take_leave(self, running: Running, now_ns: int) -> None:
+        assert running.dismissed_ns is not None
+        if running.process.is_alive():
+            if not running.killed_for and now_ns - running.dismissed_ns > LEAVE_NS:
+                log.warning("%s (pid %s) did not end in order, killed", running.row.name, running.pid)
+                running.killed_for, running.killed_ns = "did not end in order", now_ns
+                running.process.kill()
+            return
+        running.process.close()
+        running.process, running.killed_for, running.dismissed_ns = None, "", None
+        running.failures, running.due_ns = 0, now_ns
 
     def _tell(self, running: Running, how: str) -> None:
         code = running.row.loss

@@ -30,6 +30,7 @@ from controller.planner import Phase
 from controller.readiness import Readiness
 from controller.realtime import RealtimeRefused
 from controller.refused import Refused
+from controller.reload import Reload
 from controller.run_options import RunOptions, Seam
 from controller.runs import Runs
 from controller.states import Facts, State, StateMachine, Trigger
@@ -67,7 +68,8 @@ class Supervisor:
         self.latencies = Latencies(self.owned.rings["handed"].reader())
         self.fault: dict[str, Any] | None = None
         self.orders = Orders(self.owned, config.daemon.lease_s)
-        self.runs = Runs(self)
+        self.orders.log_at(config.daemon.log_level)
+        self.runs, self.reloading = Runs(self), Reload(self)
         self.chronicle, self.story = Chronicle(self.owned), Story(self)
         self.announcer = Announcer(manager, StatusLine(self))
         self._closing = asyncio.Event()
@@ -121,6 +123,9 @@ class Supervisor:
     async def shutdown(self) -> None:
         self.close()
 
+    async def reload(self, who: str) -> tuple[str, ...]:
+        return await self.reloading.run(who)
+
     def close(self) -> None:
         """Begin the orderly end; asked a second time, do without parking."""
         if self._closing.is_set():
@@ -131,7 +136,7 @@ class Supervisor:
         if self.config.robot.kind != "sim":
             raise Refused(f"robot.kind is {self.config.robot.kind!r}: there is no scene to lay out", self.allowed())
         await self.settle()
-        reason = self._busy() or self.ready.missing("motor")
+        reason = self.busy() or self.ready.missing("motor")
         if self.machine.state is not State.IDLE or reason or not self.ready.at_rest():
             raise Refused(reason or "the scene is laid out in idle only, with the arms at rest", self.allowed())
         self.orders.lay_out_scene(seed)
@@ -155,19 +160,21 @@ class Supervisor:
         )
 
     def allowed(self) -> list[str]:
-        return ["stop"] if self._busy() else self.machine.allowed(self.facts())
+        return ["stop"] if self.busy() else self.machine.allowed(self.facts())
 
-    def _busy(self) -> str:
+    def busy(self) -> str:
         """Why nothing new may begin, whatever the state; empty when it may."""
         if self._closing.is_set():
             return "the daemon is ending"
+        if self.reloading.under_way:
+            return "the configuration is being read again"
         return "a run is being prepared; stop it first" if self.runs.preparing is not None else ""
 
     def refusal(self, trigger: Trigger, facts: Facts) -> str:
         """Why an operator's trigger is refused now; empty when it is allowed. `stop` never is."""
         if trigger is Trigger.STOP:
             return ""
-        return self._busy() or self.machine.refusal(trigger, facts)
+        return self.busy() or self.machine.refusal(trigger, facts)
 
     def require(self, trigger: Trigger, *, dry: bool = False) -> None:
         """Raises Refused where the trigger is refused now. dry: it is for a dry run."""
@@ -326,6 +333,7 @@ class Supervisor:
         if ready and not self._was_ready:
             self._was_ready = True
             log.info("ready, %.1f s after the start", (now_ns - self.started_ns) * 1e-9)
+        ready = ready and not self.reloading.under_way
         self.announcer.look(now_ns, ready=ready, stuck=self.children.stuck(self.ready.robot, now_ns))
 
     async def _measure(self) -> None:
