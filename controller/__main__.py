@@ -64,7 +64,7 @@ async def _run(config: Config, path: Path, socket: Path | None, manager: Manager
     from controller.paths import default_socket
     from controller.status import VERSION
     from controller.supervisor import Supervisor
-    from controller.unix_socket import Claim, SocketError
+    from controller.unix_socket import Claim, SocketError, SocketInUse
     from shm import ShmError, sweep
 
     if socket is None:
@@ -75,16 +75,14 @@ async def _run(config: Config, path: Path, socket: Path | None, manager: Manager
     try:
         claim = Claim(socket, group=config.daemon.group)  # a second daemon ends here
     except SocketError as error:
-        log.error("%s", error)  # noqa: TRY400  the administrator's matter, not a bug
-        return DaemonExit.FAILED
+        return _refused(manager, error, DaemonExit.FAILED if isinstance(error, SocketInUse) else DaemonExit.CONFIG)
     if left := sweep():
         log.info("removed shared memory of a daemon that is gone: %s", ", ".join(left))
     try:
         supervisor = Supervisor(config, str(path), manager)
     except ShmError as error:
         claim.release()
-        log.error("%s", error)  # noqa: TRY400
-        return DaemonExit.FAILED
+        return _refused(manager, error, DaemonExit.FAILED)
     runner = await api.serve(supervisor, claim)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -97,8 +95,7 @@ async def _run(config: Config, path: Path, socket: Path | None, manager: Manager
         log.info("supervisor up on %s: %s", socket, supervisor.realtime)
         await supervisor.run_until_ended()
     except realtime.RealtimeRefused as error:
-        log.error("%s", error)  # noqa: TRY400
-        return DaemonExit.CONFIG
+        return _refused(manager, error, DaemonExit.CONFIG)
     finally:
         await runner.cleanup()
         supervisor.owned.close()
@@ -106,6 +103,15 @@ async def _run(config: Config, path: Path, socket: Path | None, manager: Manager
             os.close(awake)
     log.info("ended")
     return DaemonExit.DONE
+
+
+def _refused(manager: Manager, error: Exception, code: DaemonExit) -> DaemonExit:
+    """The administrator's matter, not a bug: said in the log and in `systemctl status`."""
+    from controller.systemd import one_line
+
+    log.error("%s", error)
+    manager.tell(f"STATUS={one_line(str(error))}")
+    return code
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ class DaemonExit(IntEnum):
 
     DONE = 0
     FAILED = 1
-    """Another start may succeed: the socket is taken, shared memory cannot be had."""
+    """Another start may succeed: another daemon has the socket, shared memory cannot be had."""
     RIGHTS = 77
     """A child's only: a right that the configuration requires was refused."""
     CONFIG = 78
-    """EX_CONFIG: file, adapters, rights or limits do not allow what is configured until somebody changes them."""
+    """EX_CONFIG: file, adapters, rights, limits or the socket's place do not allow it until somebody changes them."""
