@@ -44,7 +44,7 @@ class Announcer:
 
     def reloading(self, now_ns: int) -> None:
         """The configuration is about to be read again; the next `look` with ready says that this is over."""
-        if self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={now_ns // 1000}"):
+        if not self._stopping and self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={now_ns // 1000}"):
             self._ready = False
 
     def stopping(self) -> None:

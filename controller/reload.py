@@ -78,6 +78,7 @@ class Reload:
             await self._up(found)
         finally:
             self.under_way = False
+            daemon.orders.dismiss([])  # whoever has one of these pids later is not meant
         return found.changed
 
     def _require_idle(self) -> None:
@@ -115,4 +116,3 @@ class Reload:
             if time.monotonic_ns() > deadline_ns:
                 raise TimeoutError(f"applied, but {', '.join(missing)} did not begin anew within {UP_TIMEOUT_S:g} s")
             await asyncio.sleep(LOOK_S)
-        daemon.orders.dismiss([])

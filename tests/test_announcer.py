@@ -101,6 +101,8 @@ def test_a_daemon_that_ends_is_fed_and_never_ready_again(service):
     found = told.look(2000)
     assert texts(found) == ["STATUS=ending: idle"]
     assert fed(found)
+    told.announcer.reloading(told.now_ns)
+    assert service.told() == [], "an end is final"
 
 
 def test_what_could_not_be_delivered_is_said_again(service):

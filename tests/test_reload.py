@@ -157,6 +157,10 @@ def test_one_that_does_not_begin_anew_is_named(rig, path, monkeypatch):
     edit(path, "ws://127.0.0.1:8000", "ws://127.0.0.1:9000")
     with pytest.raises(TimeoutError, match=r"applied, but .*link.* did not begin anew"):
         asyncio.run(rig.supervisor.reload("a test"))
+    permit = rig.supervisor.owned.rings["permit"]
+    record = permit.blank()
+    permit.reader().newest(record)
+    assert not record["dismissed"].any(), "whoever gets one of these pids later is not meant"
 
 
 def test_sighup_is_told_in_the_log_and_raises_nothing(rig, path, caplog):
