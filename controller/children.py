@@ -62,7 +62,7 @@ class Running:
         """The pid of which it was said that it is up."""
         self.came_up = False
         """Whether a process of this name has written its status, since the daemon's start or a reload that it began
-        anew for. One that cannot have its device does so, too."""
+        anew for. One that cannot have its device does so, too; a camera need not even: it was told to be lost."""
         self._looked_ns = 0
         self._beat_ns = 0
 
@@ -206,6 +206,7 @@ class Children:
         if running.has_beaten and running.status["fault"] in DEVICE_ERRORS:
             code = FaultCode(int(running.status["fault"]))
             how = f"{layout.text(running.status['fault_text'])} ({how})"
+        running.came_up = running.came_up or running.row.loss is FaultCode.CAMERA_LOST
         told = fields(child=running.row.name, child_pid=running.pid)
         log.error("%s (pid %s) is lost, and will be started again: %s", running.row.name, running.pid, how, extra=told)
         self._lost(running, f"{running.row.name} (pid {running.pid}): {how}", code)

@@ -141,6 +141,23 @@ def test_the_daemon_is_ready_when_every_process_has_written_its_status(service):
     rig.close()
 
 
+def test_a_camera_that_hangs_at_its_start_is_a_state_and_does_not_hold_up_the_others(service):
+    rig = Rig(environ=service.environ, silent={"camera cam_low"})
+    assert "READY=1" not in announce(rig, service)
+    rig.supervisor.children["camera cam_low"].started_ns -= 31_000_000_000
+    rig.look()
+    assert "READY=1" in announce(rig, service)
+    rig.close()
+
+
+def test_another_process_that_hangs_at_its_start_is_no_daemon_that_is_ready(service):
+    rig = Rig(environ=service.environ, silent={"recorder"})
+    rig.supervisor.children["recorder"].started_ns -= 31_000_000_000
+    rig.look()
+    assert "READY=1" not in announce(rig, service)
+    rig.close()
+
+
 def test_it_stays_ready_without_policy_server_and_cameras(rig, service):
     rig.status["link"]["connected"] = 0
     rig.end("camera cam_low")
