@@ -7,15 +7,12 @@ import contextlib
 import logging
 import sys
 from logging.handlers import QueueHandler, QueueListener
-from pathlib import Path
 from queue import Full, Queue
 
-from controller.systemd import PRIORITY, Journal, in_journal
+from controller.systemd import JOURNAL, PRIORITY, Journal, in_journal
 
 MOST_LINES = 10_000
 
-
-JOURNAL = Path("/run/systemd/journal/socket")
 
 LEVELS = ("debug", "info", "warning", "error")
 

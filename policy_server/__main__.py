@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
-from policy_server.systemd import Journal, in_journal
+from policy_server.systemd import JOURNAL, Journal, in_journal
 
 
 class _Command(Protocol):
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status: 0 when it did its work, 1 when it cannot, 2 for wrong usage."""
     argv = sys.argv[1:] if argv is None else list(argv)
     line = "time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
-    if in_journal():
+    if in_journal() and JOURNAL.exists():
         logging.basicConfig(handlers=[Journal("pi0-policy-server")], level=logging.INFO, format="%(message)s")
     else:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=line, datefmt="%Y-%m-%dT%H:%M:%S")

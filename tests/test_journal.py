@@ -170,6 +170,18 @@ def test_why_a_daemon_does_not_start_is_an_error_in_the_journal(tmp_path):
     assert text.count("\n") == 1
 
 
+def test_why_a_policy_server_does_not_start_reaches_a_journal_that_is_out_of_reach():
+    code = (
+        "import sys, pathlib; from policy_server import __main__ as program\n"
+        "program.JOURNAL = pathlib.Path('/nowhere')\n"
+        "sys.exit(program.main(['serve', '--policy', 'scripted', '--latency-ms', '-1']))"
+    )
+    code, text = in_a_program(code)
+    assert code == 78
+    assert "level=ERROR" in text
+    assert "need 0 <= jitter <= latency" in text
+
+
 def test_lines_that_a_blocked_terminal_does_not_take_are_counted():
     lines = queue.Queue(3)
     logger = logging.Logger("test")
