@@ -16,7 +16,7 @@ COUNTED = {"control": "ticks", "motor": "ticks", "link": "answers"}
 
 
 class StatusLine:
-    """Rates are taken from one call to the next."""
+    """Rates are taken from one call to the next; a process that began anew has none yet."""
 
     def __init__(self, daemon: Supervisor) -> None:
         self._daemon = daemon
@@ -42,7 +42,7 @@ class StatusLine:
     def _rates(self, now_ns: int) -> list[str]:
         daemon, counts = self._daemon, self._counted()
         span_s = (now_ns - self._t_ns) * 1e-9
-        rate = {name: (counts[name] - self._counts[name]) / span_s if span_s > 0.0 else 0.0 for name in COUNTED}
+        rate = {name: max(counts[name] - self._counts[name], 0) / max(span_s, 1e-3) for name in COUNTED}
         self._t_ns, self._counts = now_ns, counts
         told = [
             f"{name} {rate[name]:.0f} Hz" if daemon.children[name].healthy else f"{name} DOWN"
