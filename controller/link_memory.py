@@ -89,7 +89,7 @@ class LinkMemory:
 
     def trip(self, code: FaultCode, text: str, motion_id: int) -> None:
         told = fields(fault=code.name.lower(), motion_id=motion_id, request_id=self._chunk_id)
-        log.warning("fault=%s motion_id=%d %s", code.name.lower(), motion_id, text, extra=told)
+        log.info("reports %s in motion %d: %s", code.name.lower(), motion_id, text, extra=told)
         self.child.status["error"] = text.encode()[:240]
         self.child.trip(time.monotonic_ns(), code, text, motion_id)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from harness import daemon, wait_for
 from servers import server
@@ -41,6 +42,9 @@ def test_it_says_ready_once_feeds_the_watchdog_and_says_when_it_ends(tmp_path: P
         assert running.status()["pid"] == running.process.pid, "whoever is ready answers"
         for pid in running.children():
             assert b"NOTIFY_SOCKET" not in Path(f"/proc/{pid}/environ").read_bytes()
+        for pid in (running.process.pid, *running.children()):
+            inet = psutil.Process(pid).net_connections("inet")
+            assert not [found for found in inet if found.status == psutil.CONN_LISTEN], "nobody listens on the network"
         wait_for("status", lambda: has("STATUS=idle, not homed; motor 200 Hz, control 50 Hz, "))
         heard.clear()
         time.sleep(WATCHDOG_S)
