@@ -11,12 +11,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from controller.exits import DaemonExit
+
 if TYPE_CHECKING:
     from controller.config import Config
-
-EXIT_FAILED = 1
-EXIT_CONFIG = 78
-"""EX_CONFIG, also for rights that the configuration requires: starting again would not help."""
+    from controller.systemd import Manager
 
 log = logging.getLogger("controller")
 
@@ -30,78 +29,89 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon until it is told to end. Returns the exit code."""
-    from controller import adapters, open_files
-    from controller import config as configuration
-    from controller.logs import set_up_logging
+    from controller.logs import complain, set_up_logging
+    from controller.systemd import Manager, one_line
 
     arguments = _arguments(argv)
-    path = Path(arguments.config)
-    if path.suffix != ".toml" and not path.exists():
-        path = configuration.shipped(arguments.config)
-    try:
-        config = configuration.load(path)
-    except configuration.ConfigError as error:
-        print(error, file=sys.stderr)
-        return EXIT_CONFIG
-    if lacking := adapters.lacking(config):
-        print(f"{path}: {lacking}", file=sys.stderr)
-        return EXIT_CONFIG
-    if lacking := open_files.shortage():
-        print(lacking, file=sys.stderr)
-        return EXIT_CONFIG
+    manager = Manager()
+    path, config, reason = _configuration(arguments.config)
+    if config is None:
+        complain(reason)
+        manager.tell(f"STATUS={one_line(reason)}")
+        return DaemonExit.CONFIG
     set_up_logging(config.daemon.log_level, "supervisor", in_thread=True)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # no thread pool of a library in any child
-    return asyncio.run(_run(config, path, arguments.socket))
+    return asyncio.run(_run(config, path, arguments.socket, manager))
 
 
-async def _run(config: Config, path: Path, socket: Path | None) -> int:
+def _configuration(named: str) -> tuple[Path, Config | None, str]:
+    """The file, and what it says or why that cannot be used on this machine."""
+    from controller import open_files
+    from controller.config import ConfigError
+    from controller.config_use import path_of, usable
+
+    path = path_of(named)
+    if reason := open_files.shortage():
+        return path, None, reason
+    try:
+        return path, usable(path), ""
+    except ConfigError as error:
+        return path, None, str(error)
+
+
+async def _run(config: Config, path: Path, socket: Path | None, manager: Manager) -> int:
     from controller import api, realtime
     from controller.paths import default_socket
-    from controller.supervisor import DaemonFailed, Supervisor
-    from controller.unix_socket import Claim, SocketError
+    from controller.status import VERSION
+    from controller.supervisor import Supervisor
+    from controller.unix_socket import Claim, SocketError, SocketInUse
     from shm import ShmError, sweep
 
     if socket is None:
         socket = Path(config.daemon.socket) if config.daemon.socket else default_socket()
+    log.info("pi0-controller %s starts: configuration %s, robot %s", VERSION, path, config.robot.kind)
     rights = config.realtime
     awake, awake_text = realtime.hold_cpu_awake() if rights.cpu_dma_latency else (None, "")
     try:
         claim = Claim(socket, group=config.daemon.group)  # a second daemon ends here
     except SocketError as error:
-        print(error, file=sys.stderr)
-        return EXIT_FAILED
+        return _refused(manager, error, DaemonExit.FAILED if isinstance(error, SocketInUse) else DaemonExit.CONFIG)
     if left := sweep():
         log.info("removed shared memory of a daemon that is gone: %s", ", ".join(left))
     try:
-        supervisor = Supervisor(config, str(path))
+        supervisor = Supervisor(config, str(path), manager)
     except ShmError as error:
         claim.release()
-        print(error, file=sys.stderr)
-        return EXIT_FAILED
+        return _refused(manager, error, DaemonExit.FAILED)
     runner = await api.serve(supervisor, claim)
-    try:
-        report = realtime.enter(rights.supervisor_priority, False, None, rights.required)
-    except realtime.RealtimeRefused as error:
-        await runner.cleanup()
-        supervisor.owned.close()
-        print(error, file=sys.stderr)
-        return EXIT_CONFIG
-    supervisor.realtime = f"{report}, {awake_text}" if awake_text else str(report)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.close)
-    log.info("socket=%s config=%s robot=%s realtime=%s", socket, path, config.robot.kind, supervisor.realtime)
+    terminal = sys.stdin is not None and sys.stdin.isatty()  # whose end is the daemon's, too
+    loop.add_signal_handler(signal.SIGHUP, supervisor.close if terminal else supervisor.reloading.hang_up)
     try:
+        report = realtime.enter(rights.supervisor_priority, False, None, rights.required)
+        supervisor.realtime = f"{report}, {awake_text}" if awake_text else str(report)
+        log.info("supervisor up on %s: %s", socket, supervisor.realtime)
         await supervisor.run_until_ended()
-    except DaemonFailed as error:
-        log.error("%s", error)  # noqa: TRY400  the administrator's matter, not a bug
-        return EXIT_CONFIG
+    except realtime.RealtimeRefused as error:
+        return _refused(manager, error, DaemonExit.CONFIG)
     finally:
         await runner.cleanup()
+        supervisor.owned.close()
         if awake is not None:
             os.close(awake)
     log.info("ended")
-    return 0
+    return DaemonExit.DONE
+
+
+def _refused(manager: Manager, error: Exception, code: DaemonExit) -> DaemonExit:
+    """The administrator's matter, not a bug: said in the log and in `systemctl status`."""
+    from controller.systemd import one_line
+
+    log.error("%s", error)
+    manager.tell(f"STATUS={one_line(str(error))}")
+    return code
 
 
 if __name__ == "__main__":

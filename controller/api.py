@@ -18,6 +18,7 @@ from aiohttp import web
 
 from controller.bodies import DRY, HORIZON, PROMPT, SEAM, SEED, SPEED, Body, Key, RequestError, read
 from controller.events import Event, Subscription
+from controller.logs import fields
 from controller.refused import Refused
 from controller.run_options import RunOptions, Seam
 from controller.unix_socket import Claim, Peer, identify
@@ -63,6 +64,9 @@ class Operations(Protocol):
     async def shutdown(self) -> None:
         """Begins the daemon's orderly end; returns at once."""
 
+    async def reload(self, who: str) -> tuple[str, ...]:
+        """Reads the configuration again; returns what has changed once that is in effect."""
+
     async def lay_out_scene(self, seed: int) -> None:
         """Lays out the simulated scene anew; refused on a real robot."""
 
@@ -80,7 +84,8 @@ class Command:
     name: str
     what: str
     takes: tuple[Key, ...] | None
-    call: Callable[[Operations, Body, Peer], Awaitable[None]]
+    call: Callable[[Operations, Body, Peer], Awaitable[dict[str, Any] | None]]
+    """Returns what its answer has beyond that of every command."""
 
 
 def _options(usual: RunOptions, body: Body) -> RunOptions:
@@ -91,6 +96,14 @@ def _adjust(operations: Operations, body: Body) -> Awaitable[None]:
     if not body:
         raise RequestError("", f"nothing to adjust; give {SPEED.name}, {SEAM.name} or both")
     return operations.adjust(body.get(SPEED.name), body.get(SEAM.name))
+
+
+async def _reload(operations: Operations, peer: Peer) -> dict[str, Any]:
+    return {"changed": await operations.reload(_who(peer))}
+
+
+def _who(peer: Peer) -> str:
+    return f"{peer.user} (uid {peer.uid}, pid {peer.pid})"
 
 
 COMMANDS = (
@@ -112,9 +125,15 @@ COMMANDS = (
         "estop",
         "brake, hold and latch a fault",
         None,
-        lambda do, _b, peer: do.estop(f"{peer.user} (uid {peer.uid}, pid {peer.pid})"),
+        lambda do, _b, peer: do.estop(_who(peer)),
     ),
     Command("reset", "clear the fault", (), lambda do, _b, _p: do.reset()),
+    Command(
+        "reload",
+        "read the configuration again, in idle; answers when what has changed is in effect",
+        (),
+        lambda do, _b, peer: _reload(do, peer),
+    ),
     Command("shutdown", "end the daemon", (), lambda do, _b, _p: do.shutdown()),
     Command(
         "scene",
@@ -144,6 +163,8 @@ class _Api:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
         self._readers: set[Subscription] = set()
+        self._asked = 0
+        """Commands so far; the number ties together what the log says of one."""
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_B, middlewares=[_errors_as_json])
@@ -183,15 +204,20 @@ class _Api:
     def _handler(self, command: Command) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             peer = await _peer(request)
-            logger.info("command=%s %s", command.name, peer)
+            self._asked += 1
+            told = fields(
+                command=command.name, request_id=self._asked, peer_pid=peer.pid, peer_uid=peer.uid, user=peer.user
+            )
+            logger.info("command=%s %s", command.name, peer, extra=told)
             body = {} if command.takes is None else read(await request.read(), command.takes)
             try:
-                await command.call(self._operations, body, peer)
+                more = await command.call(self._operations, body, peer)
             except Refused as refused:
-                logger.info("command=%s %s refused=%s", command.name, peer, json.dumps(refused.reason))
+                logger.info("command=%s %s refused=%s", command.name, peer, json.dumps(refused.reason), extra=told)
                 raise
             status = self._operations.status()
-            return web.json_response({"done": command.name, **{key: status.get(key) for key in ANSWERED}})
+            answer = {"done": command.name, **{key: status.get(key) for key in ANSWERED}, **(more or {})}
+            return web.json_response(answer)
 
         return handle
 

@@ -101,7 +101,7 @@ def _stream(child: Child, name: str, camera: Camera) -> None:
     account = Account(child.status)
     watch = PictureWatch(picture_part(settings.height, settings.width, size, size), settings.dark_level)
     camera.open()
-    log.info("kind=%s size=%dx%d rate_hz=%g", settings.kind, settings.width, settings.height, camera.rate_hz)
+    log.info("%s camera, %d x %d at %g Hz", settings.kind, settings.width, settings.height, camera.rate_hz)
     while not child.should_end:
         child.read_permit()
         info = camera.read(pixels, BEAT_S)

@@ -1,6 +1,6 @@
 """What all child processes share: how they start, beat, report a fault and end.
 
-A child ignores SIGTERM and SIGINT: systemd and a terminal send those to everybody at once, and the arms
+A child ignores SIGTERM, SIGINT and SIGHUP: systemd and a terminal send those to everybody at once, and the arms
 must come to rest before anything dies. It ends when the supervisor orders it or is gone.
 """
 
@@ -21,8 +21,9 @@ import setproctitle
 from controller import layout
 from controller.board import Board, status_ring
 from controller.config import Config
+from controller.exits import DaemonExit
 from controller.faults import FaultCode
-from controller.logs import set_up_logging
+from controller.logs import LEVELS, set_level, set_up_logging
 from controller.planner import Permit
 from controller.realtime import RealtimeRefused
 from controller.run_options import Seam
@@ -31,9 +32,6 @@ from shm import Ring
 PR_SET_PDEATHSIG = 1
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIBIBYTE = 1 << 30
-
-EXIT_RIGHTS = 77
-"""A right that the configuration requires was refused: starting again would not help."""
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +66,7 @@ class Child:
         self._permit = np.zeros((), layout.PERMIT)
         self.read_permit()
         self.status["reset_count"] = self._permit["reset_count"]
+        self._log_level = int(self._permit["log_level"])
 
     def open(self, name: str) -> Ring:
         """A ring of the board, attached once and for life. Raises shm.ShmError."""
@@ -106,11 +105,14 @@ class Child:
     @property
     def should_end(self) -> bool:
         """True after an order to end (as of the last read_permit) or the supervisor's death."""
-        return bool(self._permit["exit"]) or self.orphaned
+        return bool(self._permit["exit"]) or self.orphaned or self.status["pid"] in self._permit["dismissed"]
 
     def beat(self, now_ns: int) -> None:
         """Publish the status record. Clears the latched fault once an operator's reset has come."""
         status, resets = self.status, self._permit["reset_count"]
+        if self._log_level != self._permit["log_level"]:
+            self._log_level = int(self._permit["log_level"])
+            set_level(LEVELS[self._log_level])
         if status["reset_count"] != resets:
             status["reset_count"] = resets
             status["fault"] = FaultCode.NONE
@@ -140,18 +142,19 @@ def main(spawned: Spawned) -> None:
     setproctitle.setproctitle(f"pi0-controller: {spawned.name}")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, lambda *_: None)  # only wakes a sleep; `orphaned` is what is looked at
     death = signal.SIGUSR1 if spawned.outlives_supervisor else signal.SIGKILL
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death, 0, 0, 0)
     if os.getppid() != spawned.supervisor_pid:
-        sys.exit(1)  # it died before the line above could tell us
+        sys.exit(DaemonExit.FAILED)  # it died before the line above could tell us
     set_up_logging(spawned.config.daemon.log_level, spawned.name)
     os.setpriority(os.PRIO_PROCESS, 0, spawned.nice)
     try:
         importlib.import_module(spawned.module).run(Child(spawned))
     except RealtimeRefused as error:
         log.error("%s", error)  # noqa: TRY400  the administrator's matter, not a bug
-        sys.exit(EXIT_RIGHTS)
+        sys.exit(DaemonExit.RIGHTS)
     except Exception:
         log.exception("%s ends on an error", spawned.name)
-        sys.exit(1)
+        sys.exit(DaemonExit.FAILED)

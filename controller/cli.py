@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from controller import cli_faults
-from controller.client import Client, DaemonUnreachable, RequestError, Status
+from controller.client import Client, DaemonUnreachable, NotAllowed, RequestError, Status
 from controller.exits import Exit
 from controller.paths import default_socket
 from controller.refused import Refused
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.USAGE
     except DaemonUnreachable as error:
         _complain(str(error))
-        return Exit.UNREACHABLE
+        return Exit.REFUSED if isinstance(error, NotAllowed) else Exit.UNREACHABLE
     except TimeoutError as error:
         _complain(str(error))
         return Exit.TIMEOUT
@@ -63,6 +63,12 @@ def _status(client: Client, arguments: argparse.Namespace) -> Exit:
 def _plain(client: Client, arguments: argparse.Namespace) -> Exit:
     done = client.command(arguments.command, arguments.timeout)
     print(f"{arguments.command}: done, state {done['state']}")
+    return Exit.DONE
+
+
+def _reload(client: Client, arguments: argparse.Namespace) -> Exit:
+    changed = client.command("reload", arguments.timeout)["changed"]
+    print("reload: done", *(changed or ["nothing has changed"]), sep="\n  ")
     return Exit.DONE
 
 
@@ -254,6 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     add("stop", _plain, STOP_TIMEOUT_S, "brake and hold; returns when the arms are at rest")
     add("estop", _plain, 5, "brake, hold and latch a fault that only reset clears")
     add("reset", _plain, 10, "clear a fault; nothing moves")
+    add("reload", _reload, 60, "read the configuration again, in idle; what may change without a restart is applied")
     add("shutdown", _plain, 10, "end the daemon")
     scene = add("scene", _scene, 10, "lay out the simulated scene anew")
     scene.add_argument("--seed", type=int, required=True, help="the same number gives the same scene")

@@ -5,6 +5,7 @@ Runs in the operator's process. One connection per request: a stop never waits b
 
 from __future__ import annotations
 
+import grp
 import http.client
 import json
 import os
@@ -20,6 +21,10 @@ Status = dict[str, Any]
 
 class DaemonUnreachable(Exception):
     """No daemon answers. The message names the socket and the next step."""
+
+
+class NotAllowed(DaemonUnreachable):
+    """There may be a daemon, but this user may not speak to it. The message says how to become one who may."""
 
 
 class RequestError(Exception):
@@ -109,5 +114,18 @@ class Client:
                 "pi0-controller --config sim), or name its socket with --socket"
             )
         if isinstance(error, PermissionError):
-            return DaemonUnreachable(f"you may not use {self.path}: join the group that owns it, then log in again")
+            return NotAllowed(_how_to_join(self.path))
         return DaemonUnreachable(f"no answer from the daemon at {self.path}: {error}")
+
+
+def _how_to_join(path: Path) -> str:
+    """The directory belongs to the group of the socket, and can be looked at where the socket cannot."""
+    text = f"you may not use {path}"
+    try:
+        gid = path.parent.stat().st_gid
+        group = grp.getgrgid(gid).gr_name
+    except (OSError, KeyError):
+        return f"{text}: ask who started the daemon for its group (daemon.group)"
+    if gid == 0:
+        return f"{text}: it is root's alone; set daemon.group in the configuration, or use sudo"
+    return f"{text}: it is for members of the group {group}; run: sudo usermod -aG {group} $USER, then log in again"

@@ -132,7 +132,7 @@ def run(child: Child) -> None:
     report = realtime.enter(rights.control_priority, rights.lock_memory, rights.control_cpu, rights.required)
     gc.disable()  # the loop makes no reference cycles
     child.status["realtime"] = str(report).encode()[:160]
-    log.info("rate_hz=%g realtime=%s", child.config.control.rate_hz, report)
+    log.info("planning at %g Hz", child.config.control.rate_hz)
     ticker = Ticker(clock, child.config.control.rate_hz)
     wake = child.board.chunk_wake
     while not child.should_end:

@@ -111,7 +111,7 @@ def run(child: Child) -> None:
     clock, wake = MonotonicClock(), child.board.plan_wake
     guard = Guard(child, clock)
     config = child.config.guard
-    log.info("horizon_s=%g lag_s=%g arm_clearance_m=%g", config.horizon_s, config.lag_s, config.arm_clearance_m)
+    log.info("looks %g s ahead; arms keep %g m apart", config.horizon_s, config.arm_clearance_m)
     while not child.should_end:
         wake.clear()
         started_ns = clock.now_ns()

@@ -18,7 +18,7 @@ class InputWatch:
     """Every input that a run with the connected server needs."""
 
     def __init__(self, config: Config, children: Children, owned: OwnedBoard) -> None:
-        self._config, self._children = config, children
+        self.config, self._children = config, children
         self._still = {name: Stillness(inputs.seen_joints(name)) for name in config.cameras}
         self._frame_readers = {name: owned.rings[frame_ring(name)].reader() for name in config.cameras}
         self._frames = {name: owned.rings[frame_ring(name)].blank() for name in config.cameras}
@@ -29,7 +29,7 @@ class InputWatch:
     def wanted_cameras(self) -> tuple[str, ...]:
         """The cameras that the connected server asked for, else those of the configuration."""
         server = server_of(self._children["link"].status)
-        return tuple(server["cameras"]) if server else self._config.policy.cameras
+        return tuple(server["cameras"]) if server else self.config.policy.cameras
 
     def look(self, now_ns: int) -> tuple[FaultCode, str] | None:
         """Compare the pictures with what the arms did: the first wanted camera that cannot be believed, if any.
@@ -44,7 +44,7 @@ class InputWatch:
                 still.look(int(status["same_frames"]), int(status["t_same_ns"]), q)
         for name in self.wanted_cameras():
             child = self._children[camera_process(name)]
-            code, wrong = inputs.picture(self._config.cameras[name], child.status, self._still[name], now_ns)
+            code, wrong = inputs.picture(self.config.cameras[name], child.status, self._still[name], now_ns)
             if wrong and child.healthy:
                 return code, f"{name} {wrong}"
         return None
@@ -56,7 +56,7 @@ class InputWatch:
 
     def camera(self, name: str, now_ns: int) -> Health:
         child = self._children[camera_process(name)]
-        config = self._config.cameras[name]
+        config = self.config.cameras[name]
         return inputs.camera(config, child.healthy, child.status, self.t_frame_ns(name), self._still[name], now_ns)
 
     def joints(self, now_ns: int) -> Health:
@@ -67,7 +67,7 @@ class InputWatch:
             span_s = (t_ns - int(self._earlier["t_ns"])) * 1e-9
             measured_hz = RATE_READINGS / span_s if span_s > 0.0 else 0.0
         alarm = FaultCode(int(motor.status["joints_alarm"]))
-        return inputs.joints(motor.healthy, alarm, t_ns, measured_hz, self._config.robot.rate_hz, now_ns)
+        return inputs.joints(motor.healthy, alarm, t_ns, measured_hz, self.config.robot.rate_hz, now_ns)
 
     def policy(self, running: bool, now_ns: int) -> Health:
         """running: a run is under way and needs its answers."""
@@ -76,7 +76,7 @@ class InputWatch:
             plan_left_s = float(self._children["control"].status["plan_left_s"])
             if self._chunk_reader.newest(self._chunk, fields=("t_received_ns",)):
                 t_chunk_ns = int(self._chunk["t_received_ns"])
-        bound_s = self._config.policy.request_timeout_s
+        bound_s = self.config.policy.request_timeout_s
         return inputs.policy(link.healthy, link.status, plan_left_s, t_chunk_ns, bound_s, now_ns)
 
     def health(self, running: bool, now_ns: int) -> dict[str, Health]:

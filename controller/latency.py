@@ -11,6 +11,8 @@ from controller import layout
 from shm.reader import Reader
 
 KEPT = 300
+OF_MOTION = 100_000
+"""Enough for an hour of a run."""
 
 
 def summary(values: deque[float]) -> dict[str, float | None]:
@@ -29,6 +31,7 @@ class Latencies:
         self._kept: dict[str, deque[float]] = {
             name: deque(maxlen=KEPT) for name in ("inference", "round_trip", "end_to_end", "observation_age")
         }
+        self._motion_id, self._of_motion = 0, deque[float](maxlen=OF_MOTION)
         summary(deque([0.0]))  # numpy loads what it needs for this at the first call: now, not in mid-motion
 
     def drain(self) -> None:
@@ -45,6 +48,14 @@ class Latencies:
             for name, value in values.items():
                 if np.isfinite(value):
                     self._kept[name].append(value)
+            if self._motion_id != record["motion_id"]:
+                self._motion_id = int(record["motion_id"])
+                self._of_motion.clear()
+            self._of_motion.append(values["end_to_end"])
+
+    def of_motion(self, motion_id: int) -> dict[str, float | None]:
+        """End to end in this motion, as far as drained; all None where it is not the newest one that got chunks."""
+        return summary(self._of_motion if motion_id == self._motion_id else deque())
 
     def status(self) -> dict[str, Any]:
         return {f"{name}_ms": summary(values) for name, values in self._kept.items()}

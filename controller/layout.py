@@ -37,6 +37,8 @@ PERMIT = np.dtype(
         ("reset_count", "u8"),  # raised by an operator's reset: children clear their latched fault
         ("scene_count", "u8"),  # raised to lay out the simulated scene anew (idle only)
         ("scene_seed", "u8"),
+        ("log_level", "u1"),  # logs.LEVELS: how much children say
+        ("dismissed", "i4", (16,)),  # pids of children that end now, to be started anew; 0: none
     ],
     align=True,
 )

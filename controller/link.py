@@ -89,7 +89,7 @@ class Link:
             status["server"] = json.dumps(session.described()).encode()
             status["connected"], status["error"] = 1, b""
             status["reconnects"] += 1
-            log.info("connected url=%s server=%s cameras=%s", policy.url, info.server, ",".join(session.cameras))
+            log.info("connected to %s at %s, cameras %s", info.server, policy.url, ", ".join(session.cameras))
             try:
                 await session.serve()
             finally:
@@ -100,7 +100,7 @@ class Link:
         status = self.child.status
         was_connected, status["connected"] = bool(status["connected"]), 0
         if was_connected or layout.text(status["error"]) != text[:240]:
-            log.warning("no connection: %s", text)
+            log.warning("no connection to the policy server at %s: %s", self.child.config.policy.url, text)
         status["error"] = text.encode()[:240]
         if motion_id := self._memory.order().motion_id:
             self._memory.trip(code, text, motion_id)

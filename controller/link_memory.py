@@ -13,6 +13,7 @@ from controller import layout
 from controller.child import Child
 from controller.delays import ExpectedDelay
 from controller.faults import FaultCode
+from controller.logs import fields
 from controller.observer import Observation
 from controller.pacing import Followed, Pacing, followed
 from controller.remainder import Delivered
@@ -87,7 +88,8 @@ class LinkMemory:
         return plan if plan is not None and plan.motion_id == motion_id else None
 
     def trip(self, code: FaultCode, text: str, motion_id: int) -> None:
-        log.warning("fault=%s motion_id=%d %s", code.name.lower(), motion_id, text)
+        told = fields(fault=code.name.lower(), motion_id=motion_id, request_id=self._chunk_id)
+        log.info("reports %s in motion %d: %s", code.name.lower(), motion_id, text, extra=told)
         self.child.status["error"] = text.encode()[:240]
         self.child.trip(time.monotonic_ns(), code, text, motion_id)
 

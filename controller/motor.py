@@ -178,7 +178,7 @@ def run(child: Child) -> None:
         )
         gc.disable()  # the loop makes no reference cycles
         child.status["realtime"] = str(report).encode()[:160]
-        log.info("robot=%s rate_hz=%g realtime=%s", config.robot.kind, config.robot.rate_hz, report)
+        log.info("robot %s at %g Hz", config.robot.kind, config.robot.rate_hz)
         ticker = Ticker(clock, config.robot.rate_hz)
         while not (child.should_end and motor.resting):
             ticker.wait()

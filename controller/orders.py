@@ -6,11 +6,13 @@ Two records in shared memory, written by nobody else and read first in every tic
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from controller import layout
 from controller.board import OwnedBoard
+from controller.logs import LEVELS
 from controller.run_options import RunOptions
 
 
@@ -64,6 +66,16 @@ class Orders:
     def lay_out_scene(self, seed: int) -> None:
         self._permit["scene_count"] += 1
         self._permit["scene_seed"] = seed
+        self.renew()
+
+    def log_at(self, level: str) -> None:
+        """How much the children say from the next renewal on."""
+        self._permit["log_level"] = LEVELS.index(level)
+
+    def dismiss(self, pids: Sequence[int]) -> None:
+        """Tell these children to end, because others take their places; empty: nobody any more."""
+        self._permit["dismissed"] = 0
+        self._permit["dismissed"][: len(pids)] = pids
         self.renew()
 
     def end(self) -> None:

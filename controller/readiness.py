@@ -17,7 +17,7 @@ class Readiness:
     """Each answer is empty when all is well, else it says what is missing."""
 
     def __init__(self, config: Config, children: Children, inputs: InputWatch) -> None:
-        self._config, self._children, self._inputs = config, children, inputs
+        self.config, self._children, self._inputs = config, children, inputs
         self._guard_lag = GuardLag(config.guard.lag_s)
         self.robot = ("motor", "control", *(("guard",) if config.guard.enabled else ()))
         """The processes without which nothing moves."""
@@ -29,7 +29,7 @@ class Readiness:
 
     def guard_behind(self, now_ns: int, motion_id: int) -> str:
         """Why the collision guard does not keep up with the motion under way (0: none). Ask at every look."""
-        if not self._config.guard.enabled:
+        if not self.config.guard.enabled:
             return ""
         return self._guard_lag.watch(now_ns, motion_id, self._children["guard"].status)
 
@@ -53,7 +53,7 @@ class Readiness:
         link = self._children["link"].status
         if not link["connected"]:
             why = layout.text(link["error"])
-            return f"no connection to the policy server at {self._config.policy.url}" + (f": {why}" if why else "")
+            return f"no connection to the policy server at {self.config.policy.url}" + (f": {why}" if why else "")
         now_ns, cameras = time.monotonic_ns(), self._inputs.wanted_cameras()
         if missing := self.missing(*(camera_process(name) for name in cameras)):
             return missing

@@ -69,6 +69,7 @@ class Runs:
             raise Refused(why, daemon.allowed())
         options, reason = self._playable(asked)
         run = self.preparing = Run(daemon.orders.begin_motion(options=options), prompt, asked, options, reason)
+        daemon.story.asked(prompt, ", ".join(f"{name} {value}" for name, value in options.described().items()))
         try:
             self._ask_policy(run)
             self._tell_of_less(run)

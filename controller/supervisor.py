@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from controller import layout
+from controller.announcer import Announcer
 from controller.board import OwnedBoard, camera_process
 from controller.children import Children, Running
 from controller.chronicle import Chronicle
@@ -23,14 +24,20 @@ from controller.fault_matrix import LOOK_S, trips
 from controller.faults import FAULTS, FaultCode
 from controller.input_watch import InputWatch
 from controller.latency import Latencies
+from controller.logs import fields
 from controller.orders import Orders
 from controller.planner import Phase
 from controller.readiness import Readiness
+from controller.realtime import RealtimeRefused
 from controller.refused import Refused
+from controller.reload import Reload
 from controller.run_options import RunOptions, Seam
 from controller.runs import Runs
 from controller.states import Facts, State, StateMachine, Trigger
 from controller.status import status_of
+from controller.status_line import StatusLine
+from controller.story import Story
+from controller.systemd import Manager
 from controller.usage import Usage
 
 RENEW_S = LOOK_S
@@ -43,15 +50,11 @@ RESET_TIMEOUT_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class DaemonFailed(RuntimeError):
-    """The daemon cannot do what its configuration asks for."""
-
-
 class Supervisor:
     """Implements api.Operations. `run_until_ended` is the daemon's life."""
 
-    def __init__(self, config: Config, config_path: str) -> None:
-        """Raises shm.ShmError."""
+    def __init__(self, config: Config, config_path: str, manager: Manager) -> None:
+        """manager: is told how the daemon does. Raises shm.ShmError."""
         self.config, self.config_path = config, config_path
         self.realtime = "none asked"
         self.started_ns = time.monotonic_ns()
@@ -65,10 +68,12 @@ class Supervisor:
         self.latencies = Latencies(self.owned.rings["handed"].reader())
         self.fault: dict[str, Any] | None = None
         self.orders = Orders(self.owned, config.daemon.lease_s)
-        self.runs = Runs(self)
-        self.chronicle = Chronicle(self.owned)
+        self.orders.log_at(config.daemon.log_level)
+        self.runs, self.reloading = Runs(self), Reload(self)
+        self.chronicle, self.story = Chronicle(self.owned), Story(self)
+        self.announcer = Announcer(manager, StatusLine(self))
         self._closing = asyncio.Event()
-        self._hurry = False
+        self._hurry = self._was_ready = False
         self._trips = 0
         self.attention = asyncio.Event()
         """Set whenever the children were looked at."""
@@ -118,6 +123,9 @@ class Supervisor:
     async def shutdown(self) -> None:
         self.close()
 
+    async def reload(self, who: str) -> tuple[str, ...]:
+        return await self.reloading.run(who)
+
     def close(self) -> None:
         """Begin the orderly end; asked a second time, do without parking."""
         if self._closing.is_set():
@@ -128,7 +136,7 @@ class Supervisor:
         if self.config.robot.kind != "sim":
             raise Refused(f"robot.kind is {self.config.robot.kind!r}: there is no scene to lay out", self.allowed())
         await self.settle()
-        reason = self._busy() or self.ready.missing("motor")
+        reason = self.busy() or self.ready.missing("motor")
         if self.machine.state is not State.IDLE or reason or not self.ready.at_rest():
             raise Refused(reason or "the scene is laid out in idle only, with the arms at rest", self.allowed())
         self.orders.lay_out_scene(seed)
@@ -152,19 +160,21 @@ class Supervisor:
         )
 
     def allowed(self) -> list[str]:
-        return ["stop"] if self._busy() else self.machine.allowed(self.facts())
+        return ["stop"] if self.busy() else self.machine.allowed(self.facts())
 
-    def _busy(self) -> str:
+    def busy(self) -> str:
         """Why nothing new may begin, whatever the state; empty when it may."""
         if self._closing.is_set():
             return "the daemon is ending"
+        if self.reloading.under_way:
+            return "the configuration is being read again"
         return "a run is being prepared; stop it first" if self.runs.preparing is not None else ""
 
     def refusal(self, trigger: Trigger, facts: Facts) -> str:
         """Why an operator's trigger is refused now; empty when it is allowed. `stop` never is."""
         if trigger is Trigger.STOP:
             return ""
-        return self._busy() or self.machine.refusal(trigger, facts)
+        return self.busy() or self.machine.refusal(trigger, facts)
 
     def require(self, trigger: Trigger, *, dry: bool = False) -> None:
         """Raises Refused where the trigger is refused now. dry: it is for a dry run."""
@@ -196,7 +206,9 @@ class Supervisor:
         event = self.publish("fault", message, **self.fault)
         self.fault["time"] = event["time"]
         self.chronicle.fault(event, self.orders.motion_id, prompt)
-        log.error("fault=%s %s; next: %s", code.name.lower(), message, row.next_step)
+        name = code.name.lower()
+        told = fields(fault=name, state=State.FAULT.value, before=before, motion_id=self.orders.motion_id)
+        log.error("fault %s: %s; cause: %s; next: %s", name, message, row.cause, row.next_step, extra=told)
 
     def _lost(self, running: Running, text: str, code: FaultCode | None) -> None:
         self.publish("lost", text, process=running.row.name)
@@ -251,8 +263,7 @@ class Supervisor:
             self.fault = None
         text = f"{before.value} -> {after.value} by {trigger.value}"
         self.publish("state", text, before=before.value, after=after.value, motion_id=self.orders.motion_id)
-        motion_id = self.orders.motion_id
-        log.info("state=%s before=%s trigger=%s motion_id=%d", after.value, before.value, trigger.value, motion_id)
+        self.story.changed(before, trigger, after)
 
     def publish(self, kind: str, text: str, **fields: Any) -> dict[str, Any]:
         """Tell readers of the event stream, and the recorder."""
@@ -263,7 +274,7 @@ class Supervisor:
     # ---- the loop ------------------------------------------------------------------------------------------
 
     async def run_until_ended(self) -> None:
-        """Start everything, renew the lease until `shutdown`, then end everything in order."""
+        """Start everything, renew the lease until `shutdown`, then end everything in order. Raises RealtimeRefused."""
         loop = asyncio.get_running_loop()
         attention = self.owned.board.attention
         loop.add_reader(attention.fileno(), self._called)
@@ -292,7 +303,8 @@ class Supervisor:
                 log.warning("lease renewed late: %.0f ms after the last time", gap_s * 1e3)
             self._look()
             if self.children.fatal:
-                raise DaemonFailed(self.children.fatal)
+                raise RealtimeRefused(self.children.fatal)
+            self._announce()
             await asyncio.sleep(RENEW_S)
 
     def _called(self) -> None:
@@ -315,6 +327,15 @@ class Supervisor:
             self.machine.fire(Trigger.ARRIVED)
         self.attention.set()
 
+    def _announce(self) -> None:
+        """Tell the service manager. The operator's socket answers already: this runs in its loop."""
+        now_ns, ready = time.monotonic_ns(), self.children.all_came_up()
+        if ready and not self._was_ready:
+            self._was_ready = True
+            log.info("ready, %.1f s after the start", (now_ns - self.started_ns) * 1e-9)
+        ready = ready and not self.reloading.under_way
+        self.announcer.look(now_ns, ready=ready, stuck=self.children.stuck(self.ready.robot, now_ns))
+
     async def _measure(self) -> None:
         while True:
             pids = [running.pid for running in self.children.all.values() if running.pid is not None]
@@ -327,11 +348,16 @@ class Supervisor:
 
     async def _rest_and_park(self) -> None:
         """Come to rest. Park only from a homed idle: who ends a run does not ask for another motion."""
+        self.announcer.stopping()
         await self.settle()
         facts = self.facts()
         at_home = self.machine.homed and self.runs.preparing is None and not self.machine.refusal(Trigger.HOME, facts)
         park = self.config.robot.park is not None and at_home
-        self.publish("shutdown", "ending: " + ("park, hold" if park else "brake, hold") + ", then the children")
+        if park:
+            self.announcer.extend(PARK_TIMEOUT_S + REST_TIMEOUT_S + END_TIMEOUT_S)
+        text = "ending: " + ("park, hold" if park else "brake, hold") + ", then the children"
+        log.info("%s", text)
+        self.publish("shutdown", text)
         with contextlib.suppress(TimeoutError):
             if park:
                 self.orders.begin_motion(park=True)
@@ -350,5 +376,6 @@ class Supervisor:
         deadline_ns = time.monotonic_ns() + round(END_TIMEOUT_S * 1e9)
         while self.children.alive() and time.monotonic_ns() < deadline_ns:
             self.orders.renew()
+            self._announce()
             await asyncio.sleep(RENEW_S)
         self.children.kill()

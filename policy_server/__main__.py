@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
+from policy_server.systemd import JOURNAL, Journal, in_journal
+
 
 class _Command(Protocol):
     """What the module of a command has."""
@@ -68,7 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status: 0 when it did its work, 1 when it cannot, 2 for wrong usage."""
     argv = sys.argv[1:] if argv is None else list(argv)
     line = "time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=line, datefmt="%Y-%m-%dT%H:%M:%S")
+    if in_journal() and JOURNAL.exists():
+        logging.basicConfig(handlers=[Journal("pi0-policy-server")], level=logging.INFO, format="%(message)s")
+    else:
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=line, datefmt="%Y-%m-%dT%H:%M:%S")
     for name in ("websockets", "jax"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with _ended_by_sigint() if argv[:1] == ["serve"] else nullcontext():

@@ -11,6 +11,7 @@ import ipaddress
 import os
 import socket
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 
 from websockets.datastructures import Headers
@@ -41,6 +42,13 @@ def check_host(host: str, *, has_key: bool, no_auth: bool) -> None:
         )
 
 
+def credential(name: str, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """A file that systemd put aside for this service alone (LoadCredential=); None without one."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(directory, name) if directory else None
+    return path if path is not None and path.exists() else None
+
+
 def read_api_key(path: Path) -> str:
     """The key in a file of one line. Raises AccessError for a file that others may read or that is no good key."""
     try:
@@ -49,7 +57,8 @@ def read_api_key(path: Path) -> str:
             content = file.read(_MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
         raise AccessError(f"cannot read --api-key-file {path}: {error.strerror}") from error
-    if mode & 0o077:
+    foreign = 0o007 if path == credential(path.name) else 0o077  # an access list shows as the group's rights
+    if mode & foreign:
         raise AccessError(f"--api-key-file {path} has mode {mode & 0o777:o}, others may use it; run: chmod 600 {path}")
     lines = content.splitlines()
     if len(content) > _MAX_KEY_FILE_BYTES or len(lines) != 1:

@@ -16,17 +16,28 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from socket import socket
 
-from policy_server.access import AccessError, check_host, is_loopback, read_api_key, tls_context
+from policy_server.access import check_host, credential, is_loopback, read_api_key, tls_context
+from policy_server.exits import Exit
 from policy_server.heap import keep_large_blocks
 from policy_server.latency import uniform_latency
 from policy_server.policy import Policy
 from policy_server.server import MAX_CLIENTS, PolicyServer
+from policy_server.service import Service
+from policy_server.systemd import Manager, in_journal
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "pi0-controller", "compiled")
+
+def cache_directory(environ: Mapping[str, str]) -> Path:
+    """Where compiled programs are kept unless told: systemd's CacheDirectory=, else the user's cache."""
+    if own := environ.get("CACHE_DIRECTORY"):
+        return Path(own.split(":")[0], "compiled")
+    return Path(environ.get("XDG_CACHE_HOME") or "~/.cache", "pi0-controller", "compiled")
+
+
+CACHE = cache_directory(os.environ)
 
 _MODEL_OPTIONS = ("checkpoint", "dtype", "num_steps", "no_rtc", "compile_cache")
 
@@ -50,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network = parser.add_argument_group("network").add_argument
     network("--host", default="127.0.0.1", help="address to listen on; beyond loopback, say who may come in")
     network("--port", type=_within(0, 65535), default=8000, help="0 takes any free port and prints it")
-    network("--api-key-file", type=Path, metavar="FILE", help="one line: the key that clients must send")
+    key_help = "one line: the key that clients must send ($CREDENTIALS_DIRECTORY/api-key where that file exists)"
+    network("--api-key-file", type=Path, metavar="FILE", help=key_help)
     network("--no-auth", action="store_true", help="let in whoever reaches the port")
     network("--tls-cert", type=Path, metavar="PEM", help="serve wss:// with this certificate")
     network("--tls-key", type=Path, metavar="PEM", help="the certificate's key")
@@ -62,7 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command. Returns the exit status: 0 after a signal, 1 when the server cannot start."""
+    """Run the command. Returns the exit status."""
+    service = Service(Manager())
+    status, reason = _run(arguments, service)
+    if reason:
+        service.refused(reason)
+        refuse(reason)
+    return status
+
+
+def _run(arguments: argparse.Namespace, service: Service) -> tuple[Exit, str]:
+    """The exit status, and why the server did not start or go on."""
     keep_large_blocks()
     try:
         latency = uniform_latency(arguments.latency_ms / 1e3, arguments.latency_jitter_ms / 1e3, arguments.seed)
@@ -70,33 +92,41 @@ def run(arguments: argparse.Namespace) -> int:
         cache = _compile_cache(arguments)
         tls, api_key = _access(arguments)
     except ValueError as error:
-        return refuse(str(error))
+        return Exit.CONFIG, str(error)
+    except OSError as error:
+        return Exit.FAILED, _why_not_listening(error, arguments.host, arguments.port)
     try:
-        policy = _load(arguments, cache)
+        policy = _load(arguments, cache, service)
     except (ValueError, OSError, RuntimeError, AssertionError) as error:
-        if (reason := _why_not_loaded(error)) is None:
-            raise
-        return refuse(reason)
+        if isinstance(error, OSError) or (isinstance(error, ValueError) and type(error) is not ValueError):
+            return Exit.CONFIG, str(error)  # a subclass of ours
+        if (reason := _why_no_device(error)) is None:
+            raise  # a bug, which wants its traceback
+        return Exit.FAILED, reason
     server = PolicyServer(
         policy,
         latency=latency,
         send_tracebacks=arguments.send_tracebacks,
         max_clients=arguments.max_clients,
         api_key=api_key,
+        say=service.step,
     )
     try:
-        failure = asyncio.run(_serve(server, arguments.host, arguments.port, tls))
+        failure = asyncio.run(_serve(server, arguments.host, arguments.port, tls, service))
     except OSError as error:
         failure = _why_not_listening(error, arguments.host, arguments.port)
     if not server.close(patience_s=1.0):
         _abandon(server)
-    return refuse(failure) if failure else 0
+    return (Exit.FAILED, failure) if failure else (Exit.DONE, "")
 
 
 def refuse(reason: str) -> int:
-    """Say why the command cannot do its work. Returns its exit status."""
-    print(f"pi0-policy-server: {reason}", file=sys.stderr)
-    return 1
+    """Say why a command cannot do its work. Returns its exit status."""
+    if in_journal():
+        log.error("%s", reason)
+    else:
+        print(f"pi0-policy-server: {reason}", file=sys.stderr)
+    return Exit.FAILED
 
 
 def _within(low: int, high: int) -> Callable[[str], int]:
@@ -118,12 +148,9 @@ def _check_model_options(arguments: argparse.Namespace) -> None:
 
 
 def _access(arguments: argparse.Namespace) -> tuple[ssl.SSLContext | None, str | None]:
-    """What the transport and the clients must prove. Raises AccessError."""
-    key_file = arguments.api_key_file
-    try:
-        check_host(arguments.host, has_key=key_file is not None, no_auth=arguments.no_auth)
-    except OSError as error:
-        raise AccessError(_why_not_listening(error, arguments.host, arguments.port)) from error
+    """What the transport and the clients must prove. Raises AccessError; OSError where the host is not known."""
+    key_file = arguments.api_key_file or credential("api-key")
+    check_host(arguments.host, has_key=key_file is not None, no_auth=arguments.no_auth)
     return tls_context(arguments.tls_cert, arguments.tls_key), None if key_file is None else read_api_key(key_file)
 
 
@@ -141,7 +168,7 @@ def _compile_cache(arguments: argparse.Namespace) -> Path | None:
         ) from error
 
 
-def _load(arguments: argparse.Namespace, cache: Path | None) -> Policy:
+def _load(arguments: argparse.Namespace, cache: Path | None, service: Service) -> Policy:
     if arguments.policy == "bimodal":
         from policy_server.bimodal import BimodalPolicy
 
@@ -152,7 +179,12 @@ def _load(arguments: argparse.Namespace, cache: Path | None) -> Policy:
         return ScriptedPolicy(seed=arguments.seed)
     from policy_server.pi0 import load_policy
 
+    def say(text: str) -> None:
+        log.info("event=loading text=%r", text)
+        service.step(text)
+
     seed = arguments.seed or 0  # openpi's; what a policy answers can be had again
+    service.step(f"loading {arguments.checkpoint}")
     log.info("event=loading config=%s checkpoint=%s seed=%d", arguments.config, arguments.checkpoint, seed)
     return load_policy(
         arguments.config,
@@ -162,11 +194,13 @@ def _load(arguments: argparse.Namespace, cache: Path | None) -> Policy:
         seed=seed,
         rtc=not arguments.no_rtc,
         compile_cache=cache,
-        say=lambda text: log.info("event=loading text=%r", text),
+        say=say,
     )
 
 
-async def _serve(server: PolicyServer, host: str, port: int, tls: ssl.SSLContext | None) -> str | None:
+async def _serve(
+    server: PolicyServer, host: str, port: int, tls: ssl.SSLContext | None, service: Service
+) -> str | None:
     """Serve until a signal (None) or until the warm-up fails (why)."""
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -175,6 +209,7 @@ async def _serve(server: PolicyServer, host: str, port: int, tls: ssl.SSLContext
         for sock in listener.sockets:
             _announce(server, sock, tls is not None)
         warm, stopped = asyncio.create_task(server.warm()), asyncio.create_task(stop.wait())
+        reporting = asyncio.create_task(_report(server, service))
         await asyncio.wait((warm, stopped), return_when=asyncio.FIRST_COMPLETED)
         if warm.done() and (error := warm.exception()) is not None:
             if (reason := _why_no_device(error)) is not None:
@@ -186,14 +221,15 @@ async def _serve(server: PolicyServer, host: str, port: int, tls: ssl.SSLContext
             gc.freeze()  # what is alive now stays: no collection need walk through it again
         await stopped
         log.info("event=stopping")
+        reporting.cancel()
+        service.stopping()
     return None
 
 
-def _why_not_loaded(error: Exception) -> str | None:
-    """What the user can read of `error`; None for a bug, which wants its traceback."""
-    if isinstance(error, OSError) or (isinstance(error, ValueError) and type(error) is not ValueError):
-        return str(error)  # a subclass of ours
-    return _why_no_device(error)
+async def _report(server: PolicyServer, service: Service) -> None:
+    while True:
+        service.look(warm=server.is_warm, doing=server.doing, busy_s=server.busy_s)
+        await asyncio.sleep(service.period_s)
 
 
 def _why_no_device(error: BaseException) -> str | None:

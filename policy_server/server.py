@@ -73,6 +73,7 @@ class PolicyServer:
     latency: called once per request; the answer leaves at least that many seconds after the request arrived.
     send_tracebacks: clients get the whole traceback of an error, as openpi's do, in place of one line.
     api_key: what clients must show; None lets everyone in.
+    say: told of each step of the warm-up, in the worker thread.
     """
 
     def __init__(
@@ -84,8 +85,10 @@ class PolicyServer:
         max_clients: int = MAX_CLIENTS,
         limits: Limits = DEFAULT_LIMITS,
         api_key: str | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._policy = policy
+        self._say = say
         self._latency = latency
         self._send_tracebacks = send_tracebacks
         self._max_clients = max_clients
@@ -99,6 +102,7 @@ class PolicyServer:
         self.has_key = api_key is not None
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._last: Future[None] | None = None
+        self._busy_since_ns: int | None = None
         self.info = replace(
             policy.info,
             server=f"pi0-controller {version('pi0-controller')}",
@@ -131,8 +135,12 @@ class PolicyServer:
 
     async def _warm_up(self) -> None:
         began_ns = time.monotonic_ns()
-        await self._in_worker(lambda: self._policy.warm_up(partial(log.info, "event=warming text=%r")))
+        await self._in_worker(lambda: self._policy.warm_up(self._warming_up))
         log.info("event=warm took_s=%.1f", ms_since(began_ns) / 1e3)
+
+    def _warming_up(self, text: str) -> None:
+        log.info("event=warming text=%r", text)
+        self._say(text)
 
     async def warm(self) -> None:
         """Wait until the server is warm. Raises what the policy's warm-up raised. Call inside `listen`."""
@@ -144,6 +152,17 @@ class PolicyServer:
         """Whether the policy has warmed up; before that, clients that connect wait for their metadata."""
         warming = self._warming
         return warming is not None and warming.done() and not warming.cancelled() and warming.exception() is None
+
+    @property
+    def doing(self) -> str:
+        """What `/readyz` says."""
+        return str(self._readiness())
+
+    @property
+    def busy_s(self) -> float:
+        """How long the worker has been in the call that it is in; 0.0: in none."""
+        since_ns = self._busy_since_ns
+        return 0.0 if since_ns is None else ms_since(since_ns) / 1e3
 
     def close(self, patience_s: float = DRAIN_S) -> bool:
         """End the worker thread once the listener is closed. False if after `patience_s` it still is in a call."""
@@ -229,7 +248,14 @@ class PolicyServer:
             timing = {"prev_total_ms": ms_since(waiting_ns)}
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, _without_stop_iteration, work)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._call, work)
+
+    def _call(self, work: Callable[[], T]) -> T:
+        self._busy_since_ns = time.monotonic_ns()
+        try:
+            return _without_stop_iteration(work)
+        finally:
+            self._busy_since_ns = None
 
     async def _report(self, connection: ServerConnection, client: str, error: Exception) -> None:
         """Tell the client what went wrong and hang up, as openpi's server does; keep the traceback here."""

@@ -146,6 +146,10 @@ class FakeOperations:
     async def shutdown(self) -> None:
         await self._do("shutdown")
 
+    async def reload(self, who: str) -> tuple[str, ...]:
+        await self._do("reload", who)
+        return ("policy.url: 'ws://a' -> 'ws://b'",)
+
     async def lay_out_scene(self, seed: int) -> None:
         await self._do("scene", seed)
 

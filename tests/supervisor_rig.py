@@ -16,6 +16,7 @@ from controller.faults import FaultCode
 from controller.follower import Mode
 from controller.states import State, Trigger
 from controller.supervisor import Supervisor
+from controller.systemd import Manager
 
 MS = 1_000_000
 
@@ -32,9 +33,11 @@ def configuration():
 class Rig:
     """All is well until a test changes `status` (one record per process), `joints`, or ends a process; then `look`."""
 
-    def __init__(self, config=None):
+    def __init__(self, config=None, environ=None, silent=()):
+        """environ: what a service manager gave. silent: names that do not beat."""
+        self.silent = set(silent)
         self.config = config or configuration()
-        self.supervisor = Supervisor(self.config, "rig")
+        self.supervisor = Supervisor(self.config, "rig", Manager(environ or {}))
         self.supervisor.children.start = lambda *_: None
         rings = self.supervisor.owned.rings
         self.names = list(self.supervisor.children.all)
@@ -44,7 +47,7 @@ class Rig:
         self.frames = {name: rings[frame_ring(name)].writer() for name in self.config.cameras}
         for number, (name, running) in enumerate(self.supervisor.children.all.items(), start=1):
             running.process = Process(number)
-            running.started_ns = time.monotonic_ns()
+            running.started_ns, running.restarts = time.monotonic_ns(), 0
             self.status[name]["pid"] = number
         self.status["motor"]["mode"] = Mode.HOLD
         link = self.status["link"]
@@ -68,7 +71,7 @@ class Rig:
         """Everybody beats, the joints are read, each camera has a frame; then the supervisor looks."""
         now_ns = time.monotonic_ns()
         for name, record in self.status.items():
-            if self.process(name).alive:
+            if self.process(name).alive and name not in self.silent:
                 record["t_ns"] = now_ns
                 self.writers[name].write(record)
         self.joints["t_ns"] = now_ns

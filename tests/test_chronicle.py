@@ -8,11 +8,12 @@ from controller.faults import FAULTS, FaultCode
 from controller.run_options import RunOptions
 from controller.runs import Run
 from controller.supervisor import Supervisor
+from controller.systemd import Manager
 
 
 @pytest.fixture
 def supervisor():
-    made = Supervisor(sim_config(), "sim")
+    made = Supervisor(sim_config(), "sim", Manager({}))
     yield made
     made.owned.close()
 

@@ -60,6 +60,17 @@ def test_scene(daemon: ServedOperations) -> None:
     assert daemon.operations.called == [("scene", 7)]
 
 
+def test_reload_says_what_has_changed(daemon: ServedOperations, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pi0ctl(daemon, "reload") == Exit.DONE
+    assert capsys.readouterr().out == "reload: done\n  policy.url: 'ws://a' -> 'ws://b'\n"
+    ((name, who),) = daemon.operations.called
+    assert name == "reload"
+    assert f"pid {os.getpid()}" in who
+    daemon.operations.refusal = Refused("c.toml: control.blend: unknown key", ["home"])
+    assert pi0ctl(daemon, "reload") == Exit.REFUSED
+    assert "refused: c.toml: control.blend: unknown key" in capsys.readouterr().err
+
+
 def test_home_waits_until_homed(daemon: ServedOperations, capsys: pytest.CaptureFixture[str]) -> None:
     daemon.operations.during_motion = daemon.operations.arrive
     assert pi0ctl(daemon, "home") == Exit.DONE

@@ -355,16 +355,16 @@ def test_the_command_says_that_its_port_is_in_use() -> None:
     [
         (["--port", "70000"], 2, "70000 is not in 0..65535"),
         (["--policy", "none"], 2, "invalid choice"),
-        (["--latency-ms", "10", "--latency-jitter-ms", "20"], 1, "need 0 <= jitter <= latency"),
+        (["--latency-ms", "10", "--latency-jitter-ms", "20"], 78, "need 0 <= jitter <= latency"),
         (["--host", "192.0.2.1", "--no-auth"], 1, "cannot listen on 192.0.2.1:8000"),
-        (["--host", "192.0.2.1"], 1, "lets other machines in: give --api-key-file FILE, or --no-auth"),
+        (["--host", "192.0.2.1"], 78, "lets other machines in: give --api-key-file FILE, or --no-auth"),
         (["--host", "no.such.host.invalid"], 1, "cannot listen on no.such.host.invalid:8000"),
-        (["--api-key-file", "none", "--no-auth"], 1, "contradict each other"),
-        (["--tls-cert", "none"], 1, "--tls-cert and --tls-key belong together"),
+        (["--api-key-file", "none", "--no-auth"], 78, "contradict each other"),
+        (["--tls-cert", "none"], 78, "--tls-cert and --tls-key belong together"),
         (["--max-clients", "0"], 2, "0 is not in 1..1000"),
         (["--config", "pi0_base"], 2, "not allowed with argument --policy"),
-        (["--checkpoint", "."], 1, "--checkpoint is for a model; give --config instead of --policy"),
-        (["--no-compile-cache"], 1, "--compile-cache is for a model"),
+        (["--checkpoint", "."], 78, "--checkpoint is for a model; give --config instead of --policy"),
+        (["--no-compile-cache"], 78, "--compile-cache is for a model"),
     ],
 )
 def test_the_command_refuses_arguments_that_cannot_work(arguments: list[str], status: int, complaint: str) -> None:

@@ -282,7 +282,7 @@ def test_the_command_refuses_a_key_that_others_may_read(tmp_path: Path) -> None:
     key = write(tmp_path / "key", KEY.encode(), 0o644)
     with command("--api-key-file", str(key)) as process:
         _, log = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 1
+    assert process.returncode == 78
     assert (
         log
         == f"pi0-policy-server: --api-key-file {key} has mode 644, others may use it; run: chmod 600 {key}{os.linesep}"

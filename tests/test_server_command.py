@@ -71,7 +71,7 @@ def test_policies_without_a_model_are_served_by_name(name: str) -> None:
 
 
 def test_a_model_is_loaded_with_its_defaults(loads: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", "--config", "pi0_base", "--checkpoint", "x"]) == 1
+    assert main(["serve", "--config", "pi0_base", "--checkpoint", "x"]) == 78
     assert capsys.readouterr().err.endswith("pi0-policy-server: seen\nenough\n"), "lists of leaves keep their lines"
     ((args, options),) = loads
     assert args == ("pi0_base", Path("x"))
@@ -83,7 +83,7 @@ def test_a_model_is_loaded_with_its_defaults(loads: list[Any], capsys: pytest.Ca
 
 def test_a_model_is_loaded_as_told(loads: list[Any]) -> None:
     more = ["--dtype", "float32", "--num-steps", "5", "--seed", "0", "--no-rtc", "--no-compile-cache"]
-    assert main(["serve", "--config", "mine.toml", "--checkpoint", "x", *more]) == 1
+    assert main(["serve", "--config", "mine.toml", "--checkpoint", "x", *more]) == 78
     options = loads[0][1]
     del options["say"]
     assert options == {"dtype": "float32", "num_steps": 5, "seed": 0, "rtc": False, "compile_cache": None}
@@ -93,7 +93,7 @@ def test_a_model_is_loaded_as_told(loads: list[Any]) -> None:
     "more", [[], ["--checkpoint", "x", "--host", "0.0.0.0"], ["--checkpoint", "x", "--tls-key", "k"]]
 )
 def test_what_cannot_work_is_refused_before_a_model_is_loaded(loads: list[Any], more: list[str]) -> None:
-    assert main(["serve", "--config", "pi0_base", *more]) == 1
+    assert main(["serve", "--config", "pi0_base", *more]) == 78
     assert loads == []
 
 
@@ -115,7 +115,7 @@ def test_a_seed_that_noise_cannot_be_made_from_is_wrong_usage(seed: str, capsys:
 
 
 def test_the_largest_seed_makes_noise(loads: list[Any]) -> None:
-    assert main(["serve", "--config", "pi0_base", "--checkpoint", "x", "--seed", str(2**63 - 1)]) == 1
+    assert main(["serve", "--config", "pi0_base", "--checkpoint", "x", "--seed", str(2**63 - 1)]) == 78
     assert Noise(loads[0][1]["seed"], (2, 3)).draw().shape == (2, 3)
 
 
@@ -129,14 +129,14 @@ def test_without_a_home_the_compile_cache_needs_a_place(
     monkeypatch.setattr("pwd.getpwuid", nobody)
     monkeypatch.setattr(serve, "CACHE", Path("~/.cache/compiled"))
     model = ["serve", "--config", "pi0_base", "--checkpoint", "x"]
-    assert main(model) == 1
+    assert main(model) == 78
     assert loads == []
     assert capsys.readouterr().err == (
         "pi0-policy-server: cannot keep compiled programs in ~/.cache/compiled: no such home directory is known; "
         "set HOME, or give --compile-cache DIR or --no-compile-cache\n"
     )
     for told, place in ((["--compile-cache", "/some"], Path("/some")), (["--no-compile-cache"], None)):
-        assert main([*model, *told]) == 1
+        assert main([*model, *told]) == 78
         assert loads.pop()[1]["compile_cache"] == place
 
 
