@@ -21,6 +21,7 @@ PURE = (
     "config_section",
     "contact",
     "delays",
+    "device_clock",
     "fault_matrix",
     "faults",
     "findings",
@@ -54,6 +55,7 @@ DEVICES = {
     "mujoco": {"controller/robots/sim.py", "controller/cameras/sim.py", "controller/sim"},
     "trossen_arm": {"controller/robots/trossen.py"},
     "pyrealsense2": {"controller/cameras/realsense.py"},
+    "linuxpy": {"controller/cameras/v4l2.py"},
     "jax": {"policy_server"},
 }
 """Where each may be imported: a file, or anywhere below a folder."""
