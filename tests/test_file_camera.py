@@ -1,14 +1,26 @@
 """The camera that plays a file: real files, a fake clock."""
 
+import os
+
 import av
 import numpy as np
 import pytest
 from camera_rig import Clock, is_rgb, stripes
 from PIL import Image
 
+from controller import camera as process
+from controller.board import OwnedBoard, frame_ring, status_ring
+from controller.camera import publish
 from controller.cameras.base import CameraError
 from controller.cameras.file import FileCamera
+from controller.cameras.letterbox import picture_part
+from controller.child import Child, Spawned
+from controller.config import load, shipped
 from controller.config_camera import Camera
+from controller.faults import FaultCode
+from controller.layout import text
+from controller.observer import Observer
+from controller.picture_watch import PictureWatch
 
 WIDTH, HEIGHT = 64, 48
 
@@ -144,3 +156,71 @@ def test_a_picture_that_is_broken_is_named(tmp_path, clock):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(CameraError, match="cannot be read on"):
         camera.read(blank(), 1.0)
+
+
+FOUR = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
+DECODE_NS = 4_000_000
+
+
+def playing(path, loop=True):
+    """The shipped configuration with four cameras that play this file."""
+    config = load(shipped("sim"))
+    camera = Camera(kind="file", path=str(path), width=WIDTH, height=HEIGHT, loop=loop)
+    return config.model_copy(update={"cameras": dict.fromkeys(FOUR, camera)})
+
+
+@pytest.fixture
+def board():
+    made = []
+
+    def make(config):
+        made.append(OwnedBoard(config))
+        return made[-1]
+
+    yield make
+    for owned in made:
+        owned.close()
+
+
+def test_at_the_policy_links_side_no_frame_of_four_cameras_is_lost(tmp_path, clock, board):
+    """Ten seconds of a film, each frame used as soon as all four have it."""
+    config = playing(video(tmp_path / "film.mp4", 6, make=grey))
+    owned = board(config)
+    cameras = {name: opened(config.cameras[name].path, clock) for name in FOUR}
+    writers = {name: owned.rings[frame_ring(name)].writer() for name in FOUR}
+    readers = {name: owned.rings[frame_ring(name)].reader() for name in FOUR}
+    watch = PictureWatch(picture_part(HEIGHT, WIDTH, 224, 224), 8.0)
+    joints, out = owned.rings["joints"].blank(), blank()
+    owned.rings["joints"].writer().write(joints)
+    observer = Observer(owned.board, FOUR, with_environment=False)
+    ages_ms, record = set(), owned.rings[frame_ring("cam_low")].blank()
+    for number in range(1, 301):
+        for name, camera in cameras.items():
+            publish(writers[name], watch, out, camera.read(out, 1.0), 30.0)
+        clock.now_ns += DECODE_NS
+        assert observer.waiting_for() == []
+        observation = observer.observe("x")
+        for name in FOUR:
+            assert readers[name].next(record)
+            assert (int(record["number"]), shown(record["pixels"])) == (number, (number - 1) % 6)
+            assert shown(observation.request["images"][name][:, 112]) == (number - 1) % 6
+        assert observation.spread_s == 0.0
+        ages_ms.add((clock.now_ns - observation.t_exposure_oldest_ns) * 1e-6)
+    assert ages_ms == {DECODE_NS * 1e-6}
+
+
+def test_a_camera_whose_file_ends_is_named_as_lost_and_plays_on_when_started_again(tmp_path, clock, board, monkeypatch):
+    config = playing(folder(tmp_path / "p", 3), loop=False)
+    owned = board(config)
+    ring, status = owned.rings[frame_ring("cam_low")], owned.rings[status_ring("camera cam_low")]
+    monkeypatch.setattr(process, "make", lambda name, config, _: FileCamera(name, config, clock, clock.sleep))
+    for start in (1, 2):
+        child = Child(Spawned("camera cam_low", "controller.camera", config, owned.board, os.getppid()))
+        with pytest.raises(CameraError, match="has ended after 3 frames"):
+            process.run(child)
+        record = status.blank()
+        status.reader().newest(record)
+        assert int(record["fault"]) == FaultCode.CAMERA_LOST
+        assert "cam_low" in text(record["fault_text"])
+        assert "has ended after 3 frames" in text(record["fault_text"])
+        assert (ring.count, int(record["frames"]), int(record["skipped"])) == (3 * start, 3, 0)
