@@ -4,6 +4,7 @@ The SDK's software device has no hardware behind it, so what only hardware can d
 played by a wrapper around it.
 """
 
+import fcntl
 import inspect
 import math
 
@@ -12,6 +13,7 @@ import pyrealsense2 as rs
 import pytest
 from camera_rig import Clock, is_rgb, stripes
 
+from controller.cameras import realsense
 from controller.cameras.base import CameraError
 from controller.cameras.realsense import FIRST_FRAME_S, SILENT_S, RealsenseCamera, connected, serials
 from controller.config_camera import Camera
@@ -188,6 +190,28 @@ def test_exposure_and_gain_are_set_on_the_sensor_that_gives_colour(make, device,
     assert device.sensor.get_option(getattr(rs.option, option)) == value
 
 
+class ColourSensor:
+    """A sensor for colour alone, as a D435 has one: it counts exposure in UVC's 100 us. The SDK cannot play that."""
+
+    def __init__(self, real):
+        self._real = real
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def is_color_sensor(self):
+        return True
+
+
+def test_a_sensor_for_colour_alone_counts_its_exposure_in_another_unit(make, device):
+    device.query_sensors = lambda: [ColourSensor(sensor) for sensor in device.real.query_sensors()]
+    camera = make(exposure_us=8000)
+    camera.open()
+    assert device.sensor.get_option(rs.option.exposure) == 80.0
+    device.send(blank(), 1, 1000.0, actual_exposure=80)
+    assert camera.read(blank(), 1.0).exposure_us == 8000.0
+
+
 def test_an_exposure_beyond_the_sensors_is_refused(make):
     with pytest.raises(CameraError, match=r"exposure_us = 200000 is beyond 1\.\.165000"):
         make(exposure_us=200_000).open()
@@ -260,6 +284,23 @@ def test_a_reset_that_fails_is_told(make, clock):
         camera.read(blank(), 0.001)
 
 
+def test_cameras_are_looked_for_by_one_process_at_a_time(make, device):
+    def is_locked():
+        with open(realsense.__file__, "rb") as another:
+            try:
+                fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    locked = []
+    camera = make()
+    camera._devices = lambda: locked.append(is_locked()) or [device]  # noqa: SLF001
+    camera.open()
+    assert locked == [True]
+    assert not is_locked()
+
+
 def test_it_must_be_open_and_may_be_closed_twice(make):
     camera = make()
     with pytest.raises(CameraError, match="call open"):
@@ -276,6 +317,7 @@ def test_the_sdk_can_be_asked_for_what_is_connected(make):
 
 
 def test_what_the_wrapper_plays_the_sdk_has(device):
+    assert "is_color_sensor(self" in rs.sensor.is_color_sensor.__doc__
     for name in ("is_connected", "hardware_reset"):
         assert callable(getattr(rs.device, name))
         assert list(inspect.signature(getattr(Device, name)).parameters) == ["self"]

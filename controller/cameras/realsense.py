@@ -8,10 +8,12 @@ is reset before the process ends; the supervisor's back-off gives it the time to
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,14 @@ def serials(devices: Iterable[Any]) -> dict[str, str]:
     return {device.get_info(rs.camera_info.serial_number): device.get_info(rs.camera_info.name) for device in devices}
 
 
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Keeps the camera processes from looking for their cameras at once: who looks opens every camera for a moment."""
+    with Path(__file__).open("rb") as any_file_of_ours:
+        fcntl.flock(any_file_of_ours, fcntl.LOCK_EX)
+        yield
+
+
 class RealsenseCamera(Camera):
     """One device, as the configuration wants it; devices: what is connected."""
 
@@ -66,6 +76,7 @@ class RealsenseCamera(Camera):
         self._device: Any = None
         self._sensor: Any = None
         self._queue: Any = None
+        self._exposure_unit_us = 1
         self._device_clock = DeviceClock()
         self._quiet_since_ns = 0
         self._patience_s = FIRST_FRAME_S
@@ -75,7 +86,7 @@ class RealsenseCamera(Camera):
         return self._config.rate_hz
 
     def open(self) -> None:
-        with self._sdk("cannot be opened; does another program use it?"):
+        with self._sdk("cannot be opened; does another program use it?"), _one_at_a_time():
             self._device = self._find()
             sensor, profile = self._colour()
             self._expose(sensor)
@@ -162,6 +173,7 @@ class RealsenseCamera(Camera):
     def _expose(self, sensor: Any) -> None:
         """Exposure and gain as configured; in the dark the rate is kept, not the brightness."""
         by_hand = self._config.exposure_us is not None
+        self._exposure_unit_us = 100 if sensor.is_color_sensor() else 1  # UVC's unit, and the stereo module's
         for option, value in (
             (rs.option.global_time_enabled, 1),
             (rs.option.auto_exposure_priority, 0),
@@ -170,8 +182,8 @@ class RealsenseCamera(Camera):
             if sensor.supports(option):
                 sensor.set_option(option, value)
         if self._config.exposure_us is not None:
-            unit_us = 100 if sensor.is_color_sensor() else 1  # UVC's unit, and the stereo module's
-            self._set(sensor, rs.option.exposure, "exposure_us", round(self._config.exposure_us / unit_us), unit_us)
+            units = round(self._config.exposure_us / self._exposure_unit_us)
+            self._set(sensor, rs.option.exposure, "exposure_us", units, self._exposure_unit_us)
         if self._config.gain is not None:
             self._set(sensor, rs.option.gain, "gain", self._config.gain, 1)
 
@@ -201,6 +213,8 @@ class RealsenseCamera(Camera):
 
     def _dated(self, frame: Any, t_arrival_ns: int) -> FrameInfo:
         exposure_us = _metadata(frame, "actual_exposure")
+        if exposure_us is not None:
+            exposure_us *= self._exposure_unit_us
         t_device_ns = round(frame.get_timestamp() * 1e6)
         t_middle_ns = t_device_ns - round(_since_middle_us(frame, exposure_us) * 1e3)
         t_exposure_ns, known = self._on_our_clock(frame.get_frame_timestamp_domain(), t_middle_ns, t_arrival_ns)
