@@ -58,7 +58,8 @@ class Camera(Section):
         if not getattr(self, key):
             raise ValueError(f"kind = {self.kind!r} needs {key}: {what}")
         for key, kinds in KINDS_WITH.items():
-            if key in self.model_fields_set and self.kind not in kinds:
+            default = type(self).model_fields[key].default  # a recording's configuration spells all of them out
+            if self.kind not in kinds and getattr(self, key) != default:
                 raise ValueError(f"{key} is a matter of kind = {' or '.join(map(repr, kinds))}, not of {self.kind!r}")
         if self.gain is not None and self.exposure_us is None:
             raise ValueError(f"gain = {self.gain} needs exposure_us: with automatic exposure the camera chooses both")

@@ -56,6 +56,8 @@ DEVICES = {
     "trossen_arm": {"controller/robots/trossen.py"},
     "pyrealsense2": {"controller/cameras/realsense.py"},
     "linuxpy": {"controller/cameras/v4l2.py"},
+    "av": {"controller/cameras/file.py", "controller/cameras/v4l2.py", "controller/video.py"},
+    "cykooz_resizer": {"controller/cameras/letterbox.py"},
     "jax": {"policy_server"},
 }
 """Where each may be imported: a file, or anywhere below a folder."""

@@ -121,6 +121,20 @@ def test_a_simulated_camera_is_not_opened():
     assert only.level is Level.OK
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"kind": "realsense", "serial": "no such"}, "RealSense no such is not connected; found: "),
+        ({"kind": "v4l2", "device": "/dev/v4l/by-id/none"}, "/dev/v4l/by-id/none cannot be opened: "),
+        ({"kind": "file", "path": "/none.mp4"}, "/none.mp4 cannot be played: "),
+    ],
+)
+def test_a_real_camera_that_is_not_there_is_told_by_its_adapter(config, said):
+    (only,) = inspect("cam_low", CameraConfig(**config), 1.0)
+    assert only.level is Level.FAIL
+    assert said in only.text
+
+
 def test_it_reads_a_real_adapter():
     found = {finding.subject: finding for finding in inspect("cam_low", CONFIG, 0.2)}
     assert found["cam_low frames"].text.endswith("by the device's own number")

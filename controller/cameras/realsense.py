@@ -95,7 +95,7 @@ class RealsenseCamera(Camera):
             self._sensor = sensor
             sensor.start(queue)
             usb, firmware = self._info("usb_type_descriptor"), self._info("firmware_version")
-        self._queue = queue
+        self._queue, self._device_clock = queue, DeviceClock()
         self._quiet_since_ns, self._patience_s = self._clock(), FIRST_FRAME_S
         log.info("serial=%s usb=%s firmware=%s", self._config.serial, usb, firmware)
 
