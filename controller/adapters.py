@@ -7,7 +7,10 @@ from importlib.util import find_spec
 from controller.config import Config
 
 ROBOTS = ("sim", "trossen")
-CAMERAS = ("sim", "pattern")
+CAMERAS = ("sim", "pattern", "realsense", "v4l2", "file")
+
+CAMERA_EXTRAS = {"realsense": ("pyrealsense2", "realsense"), "v4l2": ("linuxpy", "v4l2"), "file": ("av", "sim")}
+"""The module that a kind of camera needs, and the extra that installs it."""
 
 
 def lacking(config: Config) -> str:
@@ -19,6 +22,12 @@ def lacking(config: Config) -> str:
     for name, camera in config.cameras.items():
         if camera.kind not in CAMERAS:
             return f"cameras.{name}.kind = {camera.kind!r}: this version has adapters for {', '.join(CAMERAS)} only"
+        needed, extra = CAMERA_EXTRAS.get(camera.kind, ("", ""))
+        if needed and find_spec(needed) is None:
+            return (
+                f"cameras.{name}.kind = {camera.kind!r} needs {needed}, which is not installed: "
+                f"pip install 'pi0-controller[{extra}]'"
+            )
     if config.guard.enabled and find_spec("mujoco") is None:
         return (
             "guard.enabled = true needs MuJoCo, which is not installed: pip install 'pi0-controller[sim]', "

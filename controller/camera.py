@@ -33,21 +33,26 @@ log = logging.getLogger(__name__)
 
 
 class Account:
-    """Counts frames, those the device skipped, and the rate at which they really come."""
+    """Counts frames, those the device skipped or gave twice, and the rate at which they really come."""
 
     def __init__(self, status: np.ndarray[Any, Any]) -> None:
         self._status = status
         self._arrivals: deque[int] = deque(maxlen=RATE_WINDOW)
         self._last_number: int | None = None
 
-    def add(self, info: FrameInfo, rate_hz: float) -> None:
+    def add(self, info: FrameInfo, rate_hz: float) -> bool:
+        """Whether it is a new frame, by the device's own number."""
         status = self._status
+        status["rate_hz"] = rate_hz
+        if info.number == self._last_number:
+            status["repeated"] += 1
+            return False
         status["frames"] += 1
         if self._last_number is not None:
             status["skipped"] += max(info.number - self._last_number - 1, 0)
         self._last_number = info.number
         self._arrivals.append(info.t_arrival_ns)
-        status["rate_hz"] = rate_hz
+        return True
 
     def took(self, letterbox_us: float, watch_us: float) -> None:
         """What the last frame cost."""
@@ -72,6 +77,7 @@ def publish(writer: Writer, watch: PictureWatch, pixels: Image, info: FrameInfo,
     with writer.slot() as record:
         record["t_exposure_ns"], record["t_arrival_ns"] = info.t_exposure_ns, info.t_arrival_ns
         record["number"], record["exposure_known"] = info.number, info.exposure_known
+        record["t_device_ns"], record["exposure_us"] = info.t_device_ns, info.exposure_us
         record["rate_hz"] = rate_hz
         record["pixels"][...] = pixels
         begin_ns = time.monotonic_ns()
@@ -105,8 +111,7 @@ def _stream(child: Child, name: str, camera: Camera) -> None:
     while not child.should_end:
         child.read_permit()
         info = camera.read(pixels, BEAT_S)
-        if info is not None:
-            account.add(info, camera.rate_hz)
+        if info is not None and account.add(info, camera.rate_hz):
             if watch.in_order(info.t_exposure_ns, info.t_arrival_ns):
                 account.took(*publish(writer, watch, pixels, info, camera.rate_hz))
                 child.board.frame_wake.set()

@@ -10,13 +10,41 @@ from controller.config_section import Positive, Section
 
 CAMERA_NAMES = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
 
+KINDS_WITH: dict[str, tuple[str, ...]] = {
+    "serial": ("realsense",),
+    "exposure_us": ("realsense", "v4l2"),
+    "gain": ("realsense", "v4l2"),
+    "device": ("v4l2",),
+    "pixel_format": ("v4l2",),
+    "path": ("file",),
+    "loop": ("file",),
+}
+"""Keys that only these kinds of camera have; given to another kind they are refused, not ignored."""
+
+NEEDED = {
+    "realsense": ("serial", "the camera's serial number"),
+    "v4l2": ("device", "the camera's path, best one of /dev/v4l/by-id"),
+    "file": ("path", "the path of a video or of a folder of pictures"),
+}
+
 
 class Camera(Section):
-    kind: Literal["sim", "pattern", "realsense"]
+    kind: Literal["sim", "pattern", "realsense", "v4l2", "file"]
     width: Annotated[int, Field(ge=16, le=4096)] = 640
     height: Annotated[int, Field(ge=16, le=4096)] = 480
     rate_hz: Annotated[float, Field(gt=0, le=120)] = 30.0
     serial: str | None = None
+    device: str | None = None
+    pixel_format: Literal["mjpeg", "yuyv"] = "mjpeg"
+    """yuyv loses nothing and needs ten times the bandwidth of the USB bus."""
+    path: str | None = None
+    """A relative path starts at the daemon's working directory."""
+    loop: bool = True
+    """False: the camera is lost where the file ends."""
+    exposure_us: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """None: the camera chooses exposure and gain itself."""
+    gain: Annotated[int, Field(ge=0)] | None = None
+    """In the device's own units."""
     max_age_s: Positive = 0.5
     """A run faults when the newest frame is older than this."""
     dark_level: Annotated[float, Field(ge=0, le=255)] = 8.0
@@ -25,7 +53,14 @@ class Camera(Section):
     """A run faults after so many dark frames in a row, or so many of one picture while the arms moved."""
 
     @model_validator(mode="after")
-    def _serial(self) -> Camera:
-        if self.kind == "realsense" and not self.serial:
-            raise ValueError("kind = 'realsense' needs the camera's serial number")
+    def _keys_of_the_kind(self) -> Camera:
+        key, what = NEEDED.get(self.kind, ("kind", ""))
+        if not getattr(self, key):
+            raise ValueError(f"kind = {self.kind!r} needs {key}: {what}")
+        for key, kinds in KINDS_WITH.items():
+            default = type(self).model_fields[key].default  # a recording's configuration spells all of them out
+            if self.kind not in kinds and getattr(self, key) != default:
+                raise ValueError(f"{key} is a matter of kind = {' or '.join(map(repr, kinds))}, not of {self.kind!r}")
+        if self.gain is not None and self.exposure_us is None:
+            raise ValueError(f"gain = {self.gain} needs exposure_us: with automatic exposure the camera chooses both")
         return self

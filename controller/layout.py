@@ -116,6 +116,7 @@ CAMERA_STATUS = np.dtype(
         *_BEAT,
         ("frames", "u8"),
         ("skipped", "u8"),  # by the device's own frame number
+        ("repeated", "u8"),  # came once more under the number of the frame before; they are not passed on
         ("rate_hz", "f8"),  # set
         ("measured_hz", "f8"),
         ("letterbox_us", "f8"),  # of the last frame
@@ -328,6 +329,8 @@ def frame(height: int, width: int, tile: int) -> np.dtype[np.void]:
             ("t_arrival_ns", "i8"),
             ("number", "u8"),
             ("exposure_known", "u1"),
+            ("t_device_ns", "i8"),  # as the device stamped it, by its own clock; 0: it does not
+            ("exposure_us", "f8"),  # nan: not told
             ("rate_hz", "f8"),  # the camera was set to
             ("pixels", "u1", (height, width, 3)),
             ("tile", "u1", (3, tile, tile)),

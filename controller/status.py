@@ -139,6 +139,7 @@ def _cameras(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
             "frame_age_ms": _number((now_ns - t_frame_ns) * 1e-6) if t_frame_ns else None,
             "frames": int(status["frames"]),
             "skipped": int(status["skipped"]),
+            "repeated": int(status["repeated"]),
             "letterbox_us": _number(status["letterbox_us"], 0),
             "watch_us": _number(status["watch_us"], 0),
             "brightness": _number(status["brightness"], 1),

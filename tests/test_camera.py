@@ -16,7 +16,7 @@ NAME = "cam_low"
 
 
 class Played(Camera):
-    """Frames (exposure in ms, grey) one after the other; then the device is lost."""
+    """Frames (exposure in ms, grey, number if not the next) one after the other; then the device is lost."""
 
     rate_hz = 30.0
 
@@ -30,11 +30,11 @@ class Played(Camera):
         pass
 
     def read(self, out, timeout_s):
-        number, (exposure_ms, grey) = next(self._frames, (0, (0, None)))
+        index, (exposure_ms, grey, *number) = next(self._frames, (0, (0, None)))
         if grey is None:
             raise CameraError("the test is over")
         out[...] = grey
-        return FrameInfo(exposure_ms * MS, (exposure_ms + 10) * MS, number, True)
+        return FrameInfo(exposure_ms * MS, (exposure_ms + 10) * MS, *(number or [index]), True, 77, 4000.0)
 
 
 @pytest.fixture
@@ -65,6 +65,24 @@ def test_a_frame_stamped_before_the_one_before_it_is_not_passed_on(owned, monkey
     assert passed == [100, 200]
     assert int(status["frames"]) == 3
     assert (int(status["backwards"]), int(status["t_backwards_ns"])) == (1, 70 * MS)
+
+
+def test_frames_are_counted_by_the_devices_own_number(owned, monkeypatch):
+    """One comes twice, two are missing, then the device counts anew."""
+    frames = [(100, 50, 7), (133, 51, 8), (140, 52, 8), (233, 53, 11), (266, 54, 1), (300, 55, 2)]
+    status, passed = play(owned, monkeypatch, frames)
+    assert passed == [133, 233, 266, 300], "the ring keeps four"
+    assert {name: int(status[name]) for name in ("frames", "skipped", "repeated", "backwards")} == {
+        "frames": 5, "skipped": 2, "repeated": 1, "backwards": 0,
+    }  # fmt: skip
+
+
+def test_a_frame_goes_on_with_what_the_device_says_about_it(owned, monkeypatch):
+    play(owned, monkeypatch, [(100, 50)])
+    record = owned.rings[frame_ring(NAME)].blank()
+    owned.rings[frame_ring(NAME)].reader().newest(record)
+    assert (int(record["number"]), int(record["t_device_ns"]), float(record["exposure_us"])) == (1, 77, 4000.0)
+    assert (int(record["t_exposure_ns"]), int(record["t_arrival_ns"])) == (100 * MS, 110 * MS)
 
 
 def test_the_status_tells_of_pictures_that_stay_the_same_and_of_their_brightness(owned, monkeypatch):

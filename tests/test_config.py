@@ -50,6 +50,18 @@ MISTAKES = {
         changed(r'^(\[cameras.cam_high\]\nkind = "sim")', r"\1\nfps = 30"),
         "lab.toml: cameras.cam_high.fps: unknown key",
     ),
+    "camera without its serial number": (
+        changed(r'^(\[cameras.cam_high\]\nkind = )"sim"', r'\1"realsense"'),
+        "lab.toml: cameras.cam_high: kind = 'realsense' needs serial: the camera's serial number",
+    ),
+    "key of another kind of camera": (
+        changed(r'^(\[cameras.cam_high\]\nkind = "sim")', r'\1\nexposure_us = 5000'),
+        "lab.toml: cameras.cam_high: exposure_us is a matter of kind = 'realsense' or 'v4l2', not of 'sim'",
+    ),
+    "gain of an automatic exposure": (
+        changed(r'^(\[cameras.cam_high\]\nkind = )"sim"', r'\1"v4l2"\ndevice = "/dev/video0"\ngain = 3'),
+        "lab.toml: cameras.cam_high: gain = 3 needs exposure_us",
+    ),
     "missing": (changed(r"^tolerance .*$", ""), "lab.toml: robot.homing.tolerance: missing"),
     "reversed": (
         changed(r"^lower  .*$", "lower = [3.06, 0.001, 0.001, -1.5, -1.5, -3.1, 0.0]"),

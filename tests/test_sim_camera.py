@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from camera_rig import Clock
 
 from controller.cameras.base import CameraError
 from controller.cameras.letterbox import letterbox_chw
@@ -15,19 +16,6 @@ from controller.robots.base import JOINT_NAMES
 from controller.sim import gl, kit, task, world
 
 PERIOD_NS = 33_333_333
-
-
-class Clock:
-    """Time that passes only in sleep, and by hand."""
-
-    def __init__(self):
-        self.now_ns = 1_000_000_000
-
-    def __call__(self):
-        return self.now_ns
-
-    def sleep(self, seconds):
-        self.now_ns += round(seconds * 1e9)
 
 
 @pytest.fixture

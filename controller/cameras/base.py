@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -19,14 +20,17 @@ class CameraError(RuntimeError):
 class FrameInfo:
     """When and which. Instants are CLOCK_MONOTONIC.
 
-    t_exposure_ns: middle of the exposure if the device tells, else the arrival (exposure_known False).
-    t_arrival_ns: the frame lay in this machine's memory. number: the device's own frame counter.
+    t_exposure_ns: middle of the exposure if the device tells, else the nearest thing to it, the arrival at the latest
+    (exposure_known False). t_arrival_ns: the frame lay in this machine's memory. number: of the device's own counter.
+    t_device_ns: as the device stamped it, by a clock of its own; 0: it does not. exposure_us: how long; nan: not told.
     """
 
     t_exposure_ns: int
     t_arrival_ns: int
     number: int
     exposure_known: bool
+    t_device_ns: int = 0
+    exposure_us: float = math.nan
 
 
 class Camera(ABC):
