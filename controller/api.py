@@ -16,9 +16,11 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from controller.bodies import DRY, HORIZON, PROMPT, SEAM, SEED, SPEED, Body, Key, RequestError, read
+from controller import jog as jogs
+from controller.bodies import BY, DRY, HORIZON, JOINT, PROMPT, SEAM, SEED, SPEED, Body, Key, RequestError, read
 from controller.events import Event, Subscription
 from controller.logs import fields
+from controller.jog import Jog, JogError
 from controller.refused import Refused
 from controller.run_options import RunOptions, Seam
 from controller.unix_socket import Claim, Peer, identify
@@ -40,8 +42,11 @@ class Operations(Protocol):
     time.
     """
 
-    async def home(self) -> None:
+    async def home(self, speed: float) -> None:
         """Returns once homing has begun."""
+
+    async def jog(self, jog: Jog, speed: float) -> None:
+        """Returns once the joint begins to move."""
 
     async def run(self, prompt: str, options: RunOptions) -> None:
         """Returns once running, with the first action chunk in hand."""
@@ -104,10 +109,27 @@ async def _reload(operations: Operations, peer: Peer) -> dict[str, Any]:
 
 def _who(peer: Peer) -> str:
     return f"{peer.user} (uid {peer.uid}, pid {peer.pid})"
+def _jog(operations: Operations, body: Body) -> Awaitable[None]:
+    try:
+        jog = Jog(body[JOINT.name], body[BY.name])
+    except JogError as error:
+        raise RequestError(BY.name, str(error)) from error
+    return operations.jog(jog, body.get(SPEED.name, jogs.SPEED))
 
 
 COMMANDS = (
-    Command("home", "move to the home pose; answers when the motion has begun", (), lambda do, _b, _p: do.home()),
+    Command(
+        "home",
+        "move to the home pose; answers when the motion has begun",
+        (SPEED,),
+        lambda do, body, _p: do.home(body.get(SPEED.name, 1.0)),
+    ),
+    Command(
+        "jog",
+        "move one joint a little; answers when the motion has begun",
+        (JOINT, BY, SPEED),
+        lambda do, body, _p: _jog(do, body),
+    ),
     Command(
         "run",
         "follow the policy; answers when its first actions are in hand",

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from controller.jog import FARTHEST_M, FARTHEST_RAD
+from controller.robots.base import JOINT_NAMES
 from controller.run_options import LONGEST_HORIZON, Seam
 from controller.run_options import SPEED as SPEEDS
 
@@ -97,6 +99,18 @@ def _speed(key: Key, value: Any) -> float:
     return float(value)
 
 
+def _joint(key: Key, value: Any) -> str:
+    if value not in JOINT_NAMES:
+        raise key.wrong(value)
+    return str(value)
+
+
+def _distance(key: Key, value: Any) -> float:
+    if type(value) not in (int, float) or not -FARTHEST_RAD <= value <= FARTHEST_RAD:  # nan lies nowhere
+        raise key.wrong(value)
+    return float(value)
+
+
 def _yes_or_no(key: Key, value: Any) -> bool:
     if not isinstance(value, bool):
         raise key.wrong(value)
@@ -107,6 +121,8 @@ PROMPT = Key("prompt", f"printable text of 1 to {MAX_PROMPT_B} bytes", _prompt)
 SEED = Key("seed", f"a whole number from 0 to {MAX_SEED}", _whole(0, MAX_SEED))
 SEAM = Key("seam", f"one of {', '.join(seam.word for seam in Seam)}", _seam, optional=True)
 SPEED = Key("speed", f"a number from {SPEEDS[0]:g} to {SPEEDS[1]:g}", _speed, optional=True)
+JOINT = Key("joint", f"one of {', '.join(JOINT_NAMES)}", _joint)
+BY = Key("by", f"a number, at most {FARTHEST_RAD:g} rad either way, of a gripper {FARTHEST_M:g} m", _distance)
 DRY = Key("dry", "true or false", _yes_or_no, optional=True)
 HORIZON = Key(
     "execution_horizon",

@@ -96,7 +96,7 @@ class Child:
             state,
             int(record["motion_id"]),
             int(record["lease_until_ns"]),
-            park=bool(record["park"]),
+            goal=record["goal"].copy(),
             dry=bool(record["dry"]),
             seam=Seam(int(record["seam"])),
             speed=float(record["speed"]),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,10 +21,8 @@ from controller.exits import Exit
 from controller.paths import default_socket
 from controller.refused import Refused
 from controller.run_options import LONGEST_HORIZON, SPEED, Seam
-from controller.summary import DRY_RUN, fault_lines, look_up, number, played, summary
-
-POLL_S = 0.1
-STOP_TIMEOUT_S = 10.0
+from controller.summary import DRY_RUN, fault_lines, played, summary
+from controller.waiting import STOP_TIMEOUT_S, StopOnLeaving, complain, follow
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,16 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.call(Client(arguments.socket), arguments))
     except Refused as refused:
-        _complain(f"refused: {refused.reason}", f"allowed now: {', '.join(refused.allowed) or 'nothing'}")
+        complain(f"refused: {refused.reason}", f"allowed now: {', '.join(refused.allowed) or 'nothing'}")
         return Exit.REFUSED
     except RequestError as error:
-        _complain(str(error))
+        complain(str(error))
         return Exit.USAGE
     except DaemonUnreachable as error:
         _complain(str(error))
         return Exit.REFUSED if isinstance(error, NotAllowed) else Exit.UNREACHABLE
+        complain(str(error))
+        return Exit.UNREACHABLE
     except TimeoutError as error:
-        _complain(str(error))
+        complain(str(error))
         return Exit.TIMEOUT
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -80,23 +79,35 @@ def _scene(client: Client, arguments: argparse.Namespace) -> Exit:
 
 def _home(client: Client, arguments: argparse.Namespace) -> Exit:
     deadline_s = time.monotonic() + arguments.timeout
-    with _StopOnLeaving(client):
-        motion_id = client.command("home", arguments.timeout)["motion_id"]
+    with StopOnLeaving(client):
+        motion_id = client.command("home", arguments.timeout, **_options(arguments))["motion_id"]
         if not arguments.wait:
             print("home: begun")
             return Exit.DONE
-        ending = _follow(client, "homing", motion_id, deadline_s)
+        ending = follow(client, "homing", motion_id, deadline_s)
     if ending.get("state") == "fault":
         return _report_fault(ending)
     if not ending.get("homed"):
-        _complain("home: stopped by another command before it arrived")
+        complain("home: stopped by another command before it arrived")
         return Exit.REFUSED
     print("home: done, homed")
     return Exit.DONE
 
 
+def _jog(client: Client, arguments: argparse.Namespace) -> Exit:
+    deadline_s = time.monotonic() + arguments.timeout
+    with StopOnLeaving(client):
+        body = {"joint": arguments.joint, "by": arguments.by, **_options(arguments)}
+        motion_id = client.command("jog", arguments.timeout, **body)["motion_id"]
+        ending = follow(client, "homing", motion_id, deadline_s)
+    if ending.get("state") == "fault":
+        return _report_fault(ending)
+    print("jog: done; the arms are not homed")
+    return Exit.DONE
+
+
 def _run(client: Client, arguments: argparse.Namespace) -> Exit:
-    with _StopOnLeaving(client):
+    with StopOnLeaving(client):
         done = client.command("run", arguments.timeout, prompt=arguments.prompt, **_options(arguments))
         motion_id = done["motion_id"]
         print(f"run: {DRY_RUN if done['dry'] else 'running'}, seam {played(done)}")
@@ -104,7 +115,7 @@ def _run(client: Client, arguments: argparse.Namespace) -> Exit:
             print("run: pi0ctl stop ends it")
             return Exit.DONE
         try:
-            ending = _follow(client, "running", motion_id, time.monotonic() + arguments.seconds)
+            ending = follow(client, "running", motion_id, time.monotonic() + arguments.seconds)
         except TimeoutError:
             try:
                 client.command("stop", STOP_TIMEOUT_S)
@@ -115,7 +126,7 @@ def _run(client: Client, arguments: argparse.Namespace) -> Exit:
                 return Exit.DONE
     if ending.get("state") == "fault":
         return _report_fault(ending)
-    _complain(f"run: stopped by another command before {arguments.seconds:g} s were over")
+    complain(f"run: stopped by another command before {arguments.seconds:g} s were over")
     return Exit.REFUSED
 
 
@@ -130,65 +141,9 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
 
 
-def _follow(client: Client, state: str, motion_id: int, deadline_s: float) -> Status:
-    """Poll until the motion is over and return the status that says so. Raises TimeoutError."""
-    begun_s = time.monotonic()
-    show = sys.stderr.isatty()
-    try:
-        while (left_s := deadline_s - time.monotonic()) > 0:
-            status = client.status(left_s)
-            if status.get("state") != state or status.get("motion_id") != motion_id:
-                return status
-            if show:
-                _progress(status, time.monotonic() - begun_s)
-            time.sleep(min(POLL_S, left_s))
-    finally:
-        if show:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    raise TimeoutError(f"still {state} after {time.monotonic() - begun_s:.1f} s")
-
-
-def _progress(status: Status, elapsed_s: float) -> None:
-    speeds = [abs(v) for v in look_up(status, "robot", "qd") or [] if v is not None]
-    fastest = number(max(speeds, default=None), 2, "rad/s")
-    line = f"{status.get('state')} {elapsed_s:5.1f} s   fastest joint {fastest}"
-    if status.get("dry"):
-        line = f"{DRY_RUN}   {line}"
-    if status.get("state") == "running":
-        plan_left = number(look_up(status, "control", "plan_left_s"), 2, "s")
-        end_to_end = number(look_up(status, "policy", "end_to_end_ms", "last"), 0, "ms")
-        line += f"   plan left {plan_left}   end to end {end_to_end}"
-    print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-class _StopOnLeaving:
-    """Sends `stop` when the operator, the clock or a closed terminal ends the waiting."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> None:
-        for caught in (signal.SIGTERM, signal.SIGHUP):
-            self._before[caught] = signal.signal(caught, signal.default_int_handler)
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        for caught, handler in self._before.items():
-            signal.signal(caught, handler)
-        if kind is None or not issubclass(kind, KeyboardInterrupt | TimeoutError):
-            return
-        try:
-            self._client.command("stop", STOP_TIMEOUT_S)
-            _complain("stopped: the arms are at rest")
-        except Refused as refused:
-            _complain(f"nothing to stop: {refused.reason}")
-        except (DaemonUnreachable, TimeoutError) as failure:
-            _complain(f"STOP WAS NOT CONFIRMED ({failure}); watch the arms and use the emergency stop")
-
-
 def _report_fault(status: Status) -> Exit:
     message, *rest = fault_lines(status.get("fault") or {})
-    _complain(f"fault {message}", *rest)
+    complain(f"fault {message}", *rest)
     return Exit.FAULT
 
 
@@ -201,16 +156,12 @@ def _events(client: Client, arguments: argparse.Namespace) -> Exit:
 
 def _watch(client: Client, _arguments: argparse.Namespace) -> Exit:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        _complain("watch needs a terminal; for scripts use: pi0ctl status --json, pi0ctl events --json")
+        complain("watch needs a terminal; for scripts use: pi0ctl status --json, pi0ctl events --json")
         return Exit.USAGE
     from controller.watch import watch  # here, because drawing is slow to import
 
     watch(client)
     return Exit.DONE
-
-
-def _complain(*lines: str) -> None:
-    print(*lines, sep="\n", file=sys.stderr)
 
 
 def _seconds(text: str) -> float:
@@ -241,6 +192,9 @@ def _parser() -> argparse.ArgumentParser:
     add("status", _status, 5, "what everything is doing").add_argument("--json", action="store_true")
     home = add("home", _home, 60, "move to the home pose and wait for it; Ctrl-C stops the arms")
     home.add_argument("--no-wait", dest="wait", action="store_false", help="return once the motion has begun")
+    jog = add("jog", _jog, 60, "move one joint a little, to try it out; Ctrl-C stops the arms")
+    jog.add_argument("joint", metavar="JOINT", help="left_joint_0 to right_left_carriage_joint")
+    jog.add_argument("by", type=float, metavar="BY", help="rad, of a gripper m: at most 0.1 rad or 0.01 m either way")
     run = add("run", _run, 70, "follow the policy; Ctrl-C stops the arms while this command waits")
     run.add_argument("--prompt", required=True, help="the task in words, as in the training data")
     run.add_argument("--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop after this long")
@@ -251,6 +205,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STEPS",
         help=f"ask anew once so many steps are past, 0 to {LONGEST_HORIZON}; 0: as soon as the last answer came",
     )
+    for command, usual in ((home, "1"), (jog, "0.1")):
+        command.add_argument("--speed", type=float, metavar="X", help=f"of robot.homing's, 0.05 to 1; else {usual}")
     adjust = add("adjust", _adjust, 5, "play the run that goes on in another way; give one option or both")
     for command in (run, adjust):
         command.add_argument("--seam", choices=[seam.word for seam in Seam], help="from one action chunk to the next")

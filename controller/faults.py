@@ -161,7 +161,7 @@ FAULTS: dict[FaultCode, Fault] = {
     ),
     FaultCode.HOMING_TIMEOUT: Fault(
         "home not reached",
-        "the joints did not arrive at the home pose in time",
+        "the joints did not arrive in time at the pose that a home or a jog led to",
         "check for obstacles and for joint errors, then reset and home",
     ),
     FaultCode.ROBOT_ERROR: Fault(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from controller import inputs
 from controller.board import OwnedBoard, camera_process, frame_ring
 from controller.children import Children
 from controller.config import Config
 from controller.faults import FaultCode
 from controller.inputs import Health, Stillness
+from controller.robots.base import Vector
 from controller.status import server_of
 
 RATE_READINGS = 100
@@ -58,6 +61,11 @@ class InputWatch:
         child = self._children[camera_process(name)]
         config = self.config.cameras[name]
         return inputs.camera(config, child.healthy, child.status, self.t_frame_ns(name), self._still[name], now_ns)
+
+    def q_command(self) -> Vector:
+        """The newest command of the motor process; with the arms at rest, the pose that is held. A copy."""
+        self._joint_reader.newest(self._joints, fields=("q_command",))
+        return np.array(self._joints["q_command"])
 
     def joints(self, now_ns: int) -> Health:
         motor = self._children["motor"]

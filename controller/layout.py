@@ -29,11 +29,11 @@ PERMIT = np.dtype(
         ("lease_until_ns", "i8"),  # motion is allowed before this instant only
         ("state", "u1"),  # states.State code; motion needs HOMING or RUNNING
         ("exit", "u1"),  # 1: children end, the motor process after it has braked
-        ("park", "u1"),  # 1: homing goes to the park pose
         ("dry", "u1"),  # 1: control plans as ever, the motor process commands nothing
         ("seam", "u1"),  # run_options.Seam: how control goes from chunk to chunk, may change during a run
-        ("speed", "f8"),  # of the policy's time against real time, may change during a run
-        ("motion_id", "u8"),  # one number per home or run; a segment of another motion is ignored
+        ("speed", "f8"),  # of the policy's time against real time, may change during a run; or of a move to a pose
+        ("goal", *_JOINTS),  # homing: the pose to move to
+        ("motion_id", "u8"),  # one number per motion; a segment of another motion is ignored
         ("reset_count", "u8"),  # raised by an operator's reset: children clear their latched fault
         ("scene_count", "u8"),  # raised to lay out the simulated scene anew (idle only)
         ("scene_seed", "u8"),
@@ -218,6 +218,7 @@ PLAN = np.dtype(  # control -> link, guard: what control follows; written at eve
         ("tau0_ns", "i8"),
         ("action_rate_hz", "f8"),
         ("goal", *_JOINTS),  # while homing and ramping: where the move leads
+        ("homing_speed", "f8"),  # 1: within robot.homing; slower in time by this factor
         # what is left of the timeline, seams included: row k belongs at the policy's time tau_row0_ns + k * dtau_ns
         ("tau_row0_ns", "i8"),
         ("dtau_ns", "i8"),

@@ -23,6 +23,10 @@ class Bounds:
     acceleration: Vector
     jerk: Vector
 
+    def slowed(self, speed: float) -> Bounds:
+        """Of the same move, slower in time by this factor."""
+        return Bounds(speed * self.velocity, speed**2 * self.acceleration, speed**3 * self.jerk)
+
 
 class Move:
     """A finished trajectory: sample it at any time."""

@@ -13,6 +13,7 @@ import numpy as np
 from controller import layout
 from controller.board import OwnedBoard
 from controller.logs import LEVELS
+from controller.robots.base import Vector
 from controller.run_options import RunOptions
 
 
@@ -46,15 +47,15 @@ class Orders:
             permit["state"] = state
         self._permit_writer.write(permit)
 
-    def begin_motion(self, *, park: bool = False, options: RunOptions | None = None) -> int:
-        """A new number for the next motion; it takes effect with the next renewal."""
+    def begin_motion(self, *, goal: Vector | None = None, options: RunOptions | None = None) -> int:
+        """A new number for the next motion; it takes effect with the next renewal. goal: of a move, none of a run."""
         self._permit["motion_id"] += 1
-        self._permit["park"] = park
+        self._permit["goal"] = np.nan if goal is None else goal
         self.play(options or RunOptions())
         return self.motion_id
 
     def play(self, options: RunOptions) -> None:
-        """How the run is to be played from the next renewal on."""
+        """How the run is to be played, or the move made, from the next renewal on."""
         self._permit["speed"], self._permit["seam"] = options.speed, options.seam
         self._permit["dry"] = options.dry
 

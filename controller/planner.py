@@ -1,9 +1,9 @@
 """What the control process decides at each step: the next piece of motion, or that there is none. Pure.
 
-One motion (a home or a run) has one number. The planner starts it from the position that the motor process holds, at
-rest; when permission ends, the plan is dropped, and nothing of it is ever taken up again. A run first moves to the
-first action of the newest chunk, by a jerk-limited move, while the policy's time stands still; then that time begins to
-pass and the timeline of chunks is followed.
+One motion (a move to a pose or a run) has one number. The planner starts it from the position that the motor process
+holds, at rest; when permission ends, the plan is dropped, and nothing of it is ever taken up again. A run first moves
+to the first action of the newest chunk, by a jerk-limited move, while the policy's time stands still; then that time
+begins to pass and the timeline of chunks is followed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ class Settings:
     ramp: Bounds
     homing: Bounds
     home: Vector
-    park: Vector
     home_tolerance: Vector
     home_settle_s: float
     fading: Fading
@@ -64,12 +63,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The permission to move, as read at the start of the step, and how the run is to be played."""
+    """The permission to move, as read at the start of the step, and how: a run's options, a move's goal and speed."""
 
     state: int
     motion_id: int
     lease_until_ns: int
-    park: bool = False
+    goal: Vector | None = None
     dry: bool = False
     seam: Seam = Seam.BLEND
     speed: float = 1.0
@@ -117,6 +116,7 @@ class Planner:
         self.playback = Playback.standing(0, settings.speed_ramp_s)
         self.timeline: Timeline | None = None
         self.goal = settings.home
+        self.homing_speed = 1.0
         self.changes = 0
         """Rises with every change of what is followed."""
         self._first: _Received | None = None
@@ -212,8 +212,9 @@ class Planner:
         self._piece = Piece(t_start_ns, t_start_ns + self._settings.piece_ns, start.q, rest, start.q, rest)
         self.playback = Playback.standing(t_start_ns, self._settings.speed_ramp_s)
         if permit.state == Mode.HOMING.code:
-            self.goal = self._settings.park if permit.park else self._settings.home
-            self._move = to_pose(start, self.goal, self._settings.homing)
+            assert permit.goal is not None
+            self.goal, self.homing_speed = permit.goal, permit.speed
+            self._move = to_pose(start, self.goal, self._settings.homing.slowed(permit.speed))
             self.phase = Phase.HOMING
             return
         first, self._first = self._first, None
@@ -262,7 +263,7 @@ class Planner:
                 worst = int(np.argmax(error / self._settings.home_tolerance))
                 self.fault = (
                     FaultCode.HOMING_TIMEOUT,
-                    f"{JOINT_NAMES[worst]} is {error[worst]:.4f} from home "
+                    f"{JOINT_NAMES[worst]} is {error[worst]:.4f} from its goal "
                     f"(bound {self._settings.home_tolerance[worst]:.4f}) {over_s:.1f} s after the move",
                 )
         return Step(self._piece, end.q, False, stalled=False)

@@ -39,7 +39,6 @@ def planner_settings(config: Config) -> Settings:
         ramp=_bounds(config.control.ramp),
         homing=_bounds(homing),
         home=both_arms(homing.pose),
-        park=both_arms(config.robot.park or homing.pose),
         home_tolerance=both_arms(homing.tolerance),
         home_settle_s=homing.settle_s,
         fading=Fading(

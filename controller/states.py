@@ -34,6 +34,7 @@ MOVING = frozenset({State.HOMING.code, State.RUNNING.code})
 
 class Trigger(Enum):
     HOME = "home"
+    JOG = "jog"
     ARRIVED = "arrived"
     RUN = "run"
     STOP = "stop"
@@ -41,7 +42,7 @@ class Trigger(Enum):
     RESET = "reset"
 
 
-OPERATOR = (Trigger.HOME, Trigger.RUN, Trigger.STOP, Trigger.RESET)
+OPERATOR = (Trigger.HOME, Trigger.JOG, Trigger.RUN, Trigger.STOP, Trigger.RESET)
 """Triggers that an operator may ask for; the others come from the machine itself."""
 
 
@@ -81,6 +82,7 @@ Guard = Callable[[Facts, bool], str]
 
 TRANSITIONS: tuple[tuple[Trigger, State, State, Guard | None], ...] = (
     (Trigger.HOME, State.IDLE, State.HOMING, _in_order),
+    (Trigger.JOG, State.IDLE, State.HOMING, _in_order),
     (Trigger.ARRIVED, State.HOMING, State.IDLE, None),
     (Trigger.RUN, State.IDLE, State.RUNNING, _may_run),
     (Trigger.STOP, State.HOMING, State.IDLE, None),
@@ -105,6 +107,7 @@ class StateMachine:
         self._on_change = on_change
         self._model = _Model()
         self.homed = False
+        self._jogging = False
         self._machine = Machine(
             model=self._model,
             states=State,
@@ -152,9 +155,11 @@ class StateMachine:
         transition: Any = event.transition  # never None after a change of state
         trigger = Trigger(event.event.name)
         before, after = State[transition.source], State[transition.dest]
+        if after is State.HOMING:
+            self._jogging = trigger is Trigger.JOG
         if trigger is Trigger.ARRIVED:
-            self.homed = True
-        elif after is State.FAULT:
+            self.homed = not self._jogging
+        elif after is State.FAULT or trigger is Trigger.JOG:
             self.homed = False
         self._on_change(before, trigger, after)
 

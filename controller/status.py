@@ -176,6 +176,7 @@ def _control(daemon: Supervisor) -> dict[str, Any]:
         "lateness_us": _lateness(status),
         "stall_ticks": int(status["stall_ticks"]),
         "chunks": int(status["chunks"]),
+        "q_planned": _planned(daemon),
         "late_chunks": int(status["late_chunks"]),
         "phase": Phase(int(status["phase"])).name.lower(),
         "plan_left_s": _number(status["plan_left_s"], 3),
@@ -183,6 +184,17 @@ def _control(daemon: Supervisor) -> dict[str, Any]:
         "speed": _number(status["speed"], 3),
         "seams": {seam.word: _seam(status, seam) for seam in Seam},
     }
+
+
+def _planned(daemon: Supervisor) -> list[float] | None:
+    """Where control's newest piece leads, in a dry run too; None while no motion is planned."""
+    record = np.zeros((), layout.TICK)
+    known = daemon.owned.rings["tick"].reader().newest(record)
+    if not known or daemon.machine.state not in (State.HOMING, State.RUNNING):
+        return None
+    of_now = int(record["motion_id"]) == daemon.orders.motion_id
+    planned: list[float] = record["q1"].round(5).tolist()
+    return planned if of_now else None
 
 
 def _seam(status: np.ndarray[Any, Any], seam: Seam) -> dict[str, Any]:

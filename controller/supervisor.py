@@ -23,10 +23,12 @@ from controller.events import EventBus, Subscription
 from controller.fault_matrix import LOOK_S, trips
 from controller.faults import FAULTS, FaultCode
 from controller.input_watch import InputWatch
+from controller.jog import Jog
 from controller.latency import Latencies
 from controller.logs import fields
 from controller.orders import Orders
 from controller.planner import Phase
+from controller.pose_moves import PoseMoves
 from controller.readiness import Readiness
 from controller.realtime import RealtimeRefused
 from controller.refused import Refused
@@ -72,6 +74,8 @@ class Supervisor:
         self.runs, self.reloading = Runs(self), Reload(self)
         self.chronicle, self.story = Chronicle(self.owned), Story(self)
         self.announcer = Announcer(manager, StatusLine(self))
+        self.runs, self.poses = Runs(self), PoseMoves(self)
+        self.chronicle = Chronicle(self.owned)
         self._closing = asyncio.Event()
         self._hurry = self._was_ready = False
         self._trips = 0
@@ -80,11 +84,11 @@ class Supervisor:
 
     # ---- what an operator can ask (api.Operations) -----------------------------------------------------
 
-    async def home(self) -> None:
-        await self.settle()
-        self.require(Trigger.HOME)
-        self.orders.begin_motion()
-        self.machine.fire(Trigger.HOME, self.facts())
+    async def home(self, speed: float) -> None:
+        await self.poses.home(speed)
+
+    async def jog(self, jog: Jog, speed: float) -> None:
+        await self.poses.jog(jog, speed)
 
     async def run(self, prompt: str, options: RunOptions) -> None:
         await self.runs.begin(prompt, options)
@@ -360,8 +364,7 @@ class Supervisor:
         self.publish("shutdown", text)
         with contextlib.suppress(TimeoutError):
             if park:
-                self.orders.begin_motion(park=True)
-                self.machine.fire(Trigger.HOME, facts)
+                self.poses.park()
                 async with asyncio.timeout(PARK_TIMEOUT_S):
                     while self.machine.state is State.HOMING and not self._hurry:
                         await asyncio.sleep(RENEW_S)

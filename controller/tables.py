@@ -44,8 +44,9 @@ def states_page() -> str:
         "",
         "A trigger that is not in the table for a state, or that lacks what it needs, is refused with the reason and",
         "with the triggers that are allowed instead; nothing changes. `trip` is the machine's own trigger, raised by",
-        "every fault; `arrived` comes when the arms are measured at the home pose. Arriving makes the arms homed, a",
-        "fault undoes it. `pi0ctl stop` is never refused: where nothing moves it changes nothing.",
+        "every fault; `arrived` comes when the arms are measured at the pose that the move leads to. Arriving at home",
+        "makes the arms homed; a fault or a jog undoes it. `pi0ctl stop` is never refused: where nothing moves it",
+        "changes nothing.",
         "`pi0ctl estop` is `trip`; on top of a fault it takes that fault's place.",
     ]
     return "\n".join(lines) + "\n"

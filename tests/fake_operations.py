@@ -11,6 +11,7 @@ from typing import Any
 
 from controller.api import serve
 from controller.events import EventBus, Subscription
+from controller.jog import Jog
 from controller.refused import Refused
 from controller.run_options import RunOptions, Seam, playable
 from controller.unix_socket import Claim
@@ -113,8 +114,12 @@ class FakeOperations:
         self.options = RunOptions()
         self.bus = EventBus()
 
-    async def home(self) -> None:
-        await self._do("home")
+    async def home(self, speed: float) -> None:
+        await self._do("home", speed)
+        self._begin("homing")
+
+    async def jog(self, jog: Jog, speed: float) -> None:
+        await self._do("jog", (jog.joint, jog.by, speed))
         self._begin("homing")
 
     async def run(self, prompt: str, options: RunOptions) -> None:

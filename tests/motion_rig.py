@@ -58,7 +58,7 @@ class Rig:
     state: State = State.IDLE
     motion_id: int = 0
     lease_until_ns: int = 0
-    park: bool = False
+    goal: np.ndarray = field(default_factory=HOME.copy)
     dry: bool = False
     seam: Seam = Seam.BLEND
     speed: float = 1.0
@@ -97,7 +97,7 @@ class Rig:
 
     def permit(self):
         return Permit(
-            self.state.code, self.motion_id, self.lease_until_ns, self.park, self.dry, self.seam, self.speed
+            self.state.code, self.motion_id, self.lease_until_ns, self.goal, self.dry, self.seam, self.speed
         )
 
     # ---- the two loops -----------------------------------------------------------------------------------

@@ -65,6 +65,8 @@ def test_index_lists_every_route(daemon: ServedOperations) -> None:
     routes = {(route["method"], route["path"]) for route in answer["routes"]}
     names = ("home", "run", "adjust", "stop", "estop", "reset", "reload", "shutdown", "scene")
     posts = {("POST", f"/{name}") for name in names}
+    commands = ("home", "jog", "run", "adjust", "stop", "estop", "reset", "shutdown", "scene")
+    posts = {("POST", f"/{name}") for name in commands}
     assert code == 200
     assert routes == posts | {("GET", "/"), ("GET", "/status"), ("GET", "/events")}
 
@@ -77,8 +79,12 @@ def test_status_is_the_supervisors_own(daemon: ServedOperations) -> None:
 @pytest.mark.parametrize(
     ("route", "body", "call"),
     [
-        ("/home", None, ("home", None)),
-        ("/home", b"{}", ("home", None)),
+        ("/home", None, ("home", 1.0)),
+        ("/home", b"{}", ("home", 1.0)),
+        ("/home", b'{"speed": 0.2}', ("home", 0.2)),
+        ("/jog", b'{"joint": "right_joint_5", "by": -0.1}', ("jog", ("right_joint_5", -0.1, 0.1))),
+        ("/jog", b'{"joint": "left_left_carriage_joint", "by": 0.01, "speed": 1}',
+         ("jog", ("left_left_carriage_joint", 0.01, 1.0))),
         ("/run", '{"prompt": "lege das Feuerzeug in die Tasse, bitte schön"}'.encode(), None),
         ("/stop", b"not json at all", ("stop", None)),
         ("/reset", None, ("reset", None)),
@@ -154,7 +160,15 @@ def test_refusal_says_why_and_what_is_allowed(daemon: ServedOperations) -> None:
         ("/adjust", b"", "", "nothing to adjust; give speed, seam or both"),
         ("/adjust", b'{"dry": false}', "dry", "possible keys: speed, seam"),
         ("/adjust", b'{"speed": 0}', "speed", "speed=0 must be a number from 0.05 to 1"),
-        ("/home", b'{"fast": true}', "fast", "possible keys: none"),
+        ("/home", b'{"fast": true}', "fast", "possible keys: speed"),
+        ("/home", b'{"speed": 0}', "speed", "speed=0 must be a number from 0.05 to 1"),
+        ("/jog", b'{"joint": "joint_1", "by": 0.1}', "joint", "joint='joint_1' must be one of left_joint_0,"),
+        ("/jog", b'{"joint": ["left_joint_1"], "by": 0.1}', "joint", "must be one of left_joint_0,"),
+        ("/jog", b'{"joint": "left_joint_1"}', "by", "by is missing"),
+        ("/jog", b'{"joint": "left_joint_1", "by": NaN}', "by", "by=nan must be a number, at most 0.1 rad"),
+        ("/jog", b'{"joint": "left_joint_1", "by": 0.11}', "by", "by=0.11 must be"),
+        ("/jog", b'{"joint": "left_joint_1", "by": 0}', "by", "and not by 0"),
+        ("/jog", b'{"joint": "left_left_carriage_joint", "by": 0.02}', "by", "jogs by at most 0.01 m"),
         ("/scene", b'{"seed": true}', "seed", "seed=True must be a whole number"),
         ("/scene", b'{"seed": 1.0}', "seed", "seed=1.0 must be a whole number"),
         ("/scene", b'{"seed": -1}', "seed", "from 0 to 4294967295"),
@@ -192,7 +206,7 @@ def test_the_list_of_routes_says_what_may_be_left_out(daemon: ServedOperations) 
     body = {route["path"]: route["body"] for route in raw(daemon.path, "GET", "/")[2]["routes"]}
     assert body["/run"]["prompt"] == "printable text of 1 to 1000 bytes"
     assert body["/run"]["speed"] == body["/adjust"]["speed"] == "a number from 0.05 to 1; may be left out"
-    assert body["/stop"] is body["/home"] is None
+    assert body["/stop"] is body["/reset"] is None
 
 
 def test_unknown_paths_methods_and_floods_answer_in_json(daemon: ServedOperations) -> None:

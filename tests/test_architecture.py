@@ -29,6 +29,7 @@ PURE = (
     "guard_lag",
     "hermite",
     "inputs",
+    "jog",
     "joint_watch",
     "layout",
     "lookahead",

@@ -26,7 +26,7 @@ from controller.summary import DRY_RUN, duration, joint_label, number, played, s
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedOperations]:
     monkeypatch.setattr("controller.api.SHUTDOWN_TIMEOUT_S", 0.1)
-    monkeypatch.setattr("controller.cli.POLL_S", 0.01)
+    monkeypatch.setattr("controller.waiting.POLL_S", 0.01)
     with tempfile.TemporaryDirectory(prefix="pi0-") as name, ServedOperations(Path(name) / "c.sock") as served:
         yield served
 
@@ -75,7 +75,27 @@ def test_home_waits_until_homed(daemon: ServedOperations, capsys: pytest.Capture
     daemon.operations.during_motion = daemon.operations.arrive
     assert pi0ctl(daemon, "home") == Exit.DONE
     assert capsys.readouterr().out == "home: done, homed\n"
-    assert daemon.operations.called == [("home", None)]
+    assert daemon.operations.called == [("home", 1.0)]
+
+
+def test_home_slowly(daemon: ServedOperations) -> None:
+    assert pi0ctl(daemon, "home", "--speed", "0.2", "--no-wait") == Exit.DONE
+    assert daemon.operations.called == [("home", 0.2)]
+
+
+def test_jog_waits_and_says_that_the_arms_are_not_homed(
+    daemon: ServedOperations, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon.operations.during_motion = lambda: daemon.operations.values.update(state="idle", homed=False)
+    assert pi0ctl(daemon, "jog", "left_joint_1", "-0.05") == Exit.DONE
+    assert daemon.operations.called == [("jog", ("left_joint_1", -0.05, 0.1))]
+    assert capsys.readouterr().out == "jog: done; the arms are not homed\n"
+
+
+def test_a_jog_too_far_is_not_understood(daemon: ServedOperations, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pi0ctl(daemon, "jog", "left_joint_1", "0.2") == Exit.USAGE
+    assert "by=0.2 must be a number, at most 0.1 rad either way" in capsys.readouterr().err
+    assert daemon.operations.called == []
 
 
 def test_home_need_not_wait(daemon: ServedOperations) -> None:
@@ -238,7 +258,7 @@ def test_homing_that_takes_too_long_is_stopped(daemon: ServedOperations, hangs: 
 def test_unconfirmed_stop_is_said_loudly(
     daemon: ServedOperations, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.cli.STOP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("controller.waiting.STOP_TIMEOUT_S", 0.1)
     daemon.operations.hang.add("stop")
     assert main(["--socket", str(daemon.path), "--timeout", "0.1", "home"]) == Exit.TIMEOUT
     assert "STOP WAS NOT CONFIRMED" in capsys.readouterr().err

@@ -77,10 +77,12 @@ def test_the_end_of_the_plan_is_foreseen_as_braking():
     assert path[-1, 0] == pytest.approx(HOME[0] + 0.4, abs=5e-3)
 
 
-def test_homing_is_foreseen():
-    rig = Rig(q_start=HOME + 0.5 * SWAY)
+@pytest.mark.parametrize("speed", [1.0, 0.2])
+def test_homing_is_foreseen(speed):
+    rig = Rig(q_start=HOME + 0.5 * SWAY, speed=speed)
     rig.begin(State.HOMING)
-    path, done = foreseen_and_done(rig, 300)
+    path, done = foreseen_and_done(rig, round(300 / speed))
+    assert np.abs(done - done[0]).max() > 0.1 * speed
     np.testing.assert_allclose(path, done, atol=1e-2)
 
 
@@ -90,7 +92,8 @@ def test_the_ramp_to_the_first_action_ends_there_at_rest():
     rig.advance(100)
     piece = rig.planner._piece  # noqa: SLF001
     goal = HOME + 0.1 * SWAY
-    plan = Plan(1, Phase.RAMP, goal, Playback.standing(0, 0.4), 0, 20 * MS, still(HOME, 2), np.zeros((2, N_JOINTS)))
+    rows, rates = still(HOME, 2), np.zeros((2, N_JOINTS))
+    plan = Plan(1, Phase.RAMP, goal, 1.0, Playback.standing(0, 0.4), 0, 20 * MS, rows, rates)
     path = LOOKAHEAD.path(rig.t_ns, plan, piece)
     np.testing.assert_allclose(path[0], HOME, atol=1e-9)
     np.testing.assert_allclose(path[-1], goal, atol=1e-6)
@@ -104,7 +107,7 @@ def test_a_slower_playback_goes_the_same_way_later(speed):
     q = HOME + SWAY * np.sin(2.0 * t_s)[:, None]
     qd = 2.0 * SWAY * np.cos(2.0 * t_s)[:, None]
     playing = Playback(0, 0, speed, speed, 0.4)
-    plan = Plan(1, Phase.FOLLOW, HOME, playing, 0, 20 * MS, q, qd)
+    plan = Plan(1, Phase.FOLLOW, HOME, 1.0, playing, 0, 20 * MS, q, qd)
     for t_ms in (130, 450, 900):
         found, rate = plan.at(t_ms * MS)
         np.testing.assert_allclose(found, HOME + SWAY * np.sin(2e-3 * speed * t_ms), atol=1e-4)
@@ -113,7 +116,7 @@ def test_a_slower_playback_goes_the_same_way_later(speed):
 
 def test_outside_its_rows_a_plan_rests():
     playing = Playback(0, 0, 1.0, 1.0, 0.4)
-    plan = Plan(1, Phase.FOLLOW, HOME, playing, 0, 20 * MS, sway(0.5, 10), np.ones((10, N_JOINTS)))
+    plan = Plan(1, Phase.FOLLOW, HOME, 1.0, playing, 0, 20 * MS, sway(0.5, 10), np.ones((10, N_JOINTS)))
     for t_ns, row in ((-5, 0), (plan.end_ns, 9), (10**12, 9)):
         q, qd = plan.at(t_ns)
         np.testing.assert_array_equal(q, plan.q[row])

@@ -45,11 +45,27 @@ def test_home_is_reached_from_any_pose_within_the_homing_bounds(share):
     assert (np.abs(rig.accelerations()) <= 1.1 * SETTINGS.homing.acceleration).all()
 
 
-def test_park_goes_to_the_park_pose():
-    rig = Rig(q_start=HOME + joints(0.3), park=True)
+def test_a_move_goes_to_the_pose_that_the_permit_names():
+    goal = HOME + joints(0.2, 8)
+    rig = Rig(q_start=HOME + joints(0.3), goal=goal)
     rig.begin(State.HOMING)
     rig.advance(4_000)
-    np.testing.assert_allclose(rig.follower.q, SETTINGS.park, atol=1e-6)
+    np.testing.assert_allclose(rig.follower.q, goal, atol=1e-6)
+
+
+def test_a_slower_move_is_the_same_one_slower_in_time():
+    def moved(speed, ms):
+        rig = Rig(q_start=HOME + joints(0.3) - joints(0.1, 9), speed=speed)
+        rig.begin(State.HOMING)
+        rig.advance(ms)
+        assert rig.planner.phase is Phase.DONE
+        under_way = [row.q for row in rig.log if row.mode is Mode.FOLLOW]
+        return rig, np.array(under_way)
+
+    (fast, q_fast), (slow, q_slow) = moved(1.0, 3_000), moved(0.2, 14_000)
+    assert np.abs(slow.qd).max() == pytest.approx(0.2 * np.abs(fast.qd).max(), rel=0.02)
+    np.testing.assert_allclose(q_slow[::5][:120], q_fast[:120], atol=4e-3)
+    np.testing.assert_allclose(slow.follower.q, HOME, atol=1e-6)
 
 
 @pytest.mark.raises_fault("homing_timeout", "homing")
@@ -60,7 +76,7 @@ def test_arms_that_stay_away_from_home_end_in_a_fault_that_names_joint_and_dista
         rig.q_measured = HOME + joints(0.1, 3)
         rig.advance(10)
     assert code(rig.planner) is FaultCode.HOMING_TIMEOUT
-    assert "left_joint_3 is 0.1000 from home (bound 0.0500)" in rig.planner.fault[1]
+    assert "left_joint_3 is 0.1000 from its goal (bound 0.0500)" in rig.planner.fault[1]
     assert rig.planner.phase is Phase.HOMING
 
 

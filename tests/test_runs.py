@@ -128,7 +128,7 @@ def test_the_next_motion_is_neither_dry_nor_slow(rig):
         await rig.run(RunOptions(speed=0.1, dry=True))
         await rig.beating(rig.daemon.stop())
         assert rig.daemon.status()["run"] is None
-        await rig.beating(rig.daemon.home())
+        await rig.beating(rig.daemon.home(1.0))
 
     asyncio.run(play())
     assert (float(rig.permit["speed"]), bool(rig.permit["dry"])) == (1.0, False)
@@ -224,7 +224,7 @@ def test_adjust_is_refused_where_no_run_goes_on(rig):
         await rig.beating(rig.daemon.stop())
         with contextlib.suppress(Refused):
             await rig.beating(task)
-        await rig.beating(rig.daemon.home())
+        await rig.beating(rig.daemon.home(1.0))
         before = rig.permit.copy()
         with pytest.raises(Refused, match="state homing") as refused:
             await rig.daemon.adjust(0.5, Seam.SWITCH)

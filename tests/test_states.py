@@ -10,6 +10,7 @@ from controller.states import MOVING, OPERATOR, TRANSITIONS, Facts, State, State
 GOOD = Facts(at_rest=True)
 ALLOWED = {
     (State.IDLE, Trigger.HOME): State.HOMING,
+    (State.IDLE, Trigger.JOG): State.HOMING,
     (State.HOMING, Trigger.ARRIVED): State.IDLE,
     (State.IDLE, Trigger.RUN): State.RUNNING,
     (State.HOMING, Trigger.STOP): State.IDLE,
@@ -81,7 +82,20 @@ def test_run_needs_home_first():
     with pytest.raises(Refused) as refused:
         machine.fire(Trigger.RUN, GOOD)
     assert refused.value.reason == "not homed; home first"
-    assert refused.value.allowed == ["home"]
+    assert refused.value.allowed == ["home", "jog"]
+
+
+@pytest.mark.parametrize("homed", [False, True])
+@pytest.mark.parametrize("ending", [Trigger.ARRIVED, Trigger.STOP])
+def test_after_a_jog_the_arms_are_not_homed_and_a_home_makes_them_so(homed, ending):
+    machine, _ = machine_in(State.IDLE, homed)
+    machine.fire(Trigger.JOG, GOOD)
+    assert (machine.state, machine.homed) == (State.HOMING, False)
+    machine.fire(ending)
+    assert (machine.state, machine.homed) == (State.IDLE, False)
+    machine.fire(Trigger.HOME, GOOD)
+    machine.fire(Trigger.ARRIVED)
+    assert machine.homed
 
 
 @pytest.mark.parametrize("homed", [False, True])
@@ -120,12 +134,12 @@ def test_a_trip_or_a_stop_asks_for_nothing(state):
 
 
 def test_allowed_lists_what_an_operator_may_do_now():
-    assert machine_in(State.IDLE, homed=True)[0].allowed(GOOD) == ["home", "run"]
+    assert machine_in(State.IDLE, homed=True)[0].allowed(GOOD) == ["home", "jog", "run"]
     assert machine_in(State.HOMING)[0].allowed(GOOD) == ["stop"]
     assert machine_in(State.RUNNING)[0].allowed(GOOD) == ["stop"]
     assert machine_in(State.FAULT)[0].allowed(GOOD) == ["reset"]
     assert machine_in(State.FAULT)[0].allowed(Facts(at_rest=False)) == []
-    assert set(OPERATOR) == {Trigger.HOME, Trigger.RUN, Trigger.STOP, Trigger.RESET}
+    assert set(OPERATOR) == {Trigger.HOME, Trigger.JOG, Trigger.RUN, Trigger.STOP, Trigger.RESET}
 
 
 def test_homed_comes_with_arrival_and_goes_with_a_fault():
