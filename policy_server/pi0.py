@@ -28,9 +28,9 @@ from policy_server.model.rtc import target_of
 from policy_server.noise import Noise
 from policy_server.policy import Observation, ObservationError, Policy, Session
 from policy_server.programs import Programs
-from policy_server.protocol import JPEG_IMAGES, RTC, ServerInfo
+from policy_server.protocol import JPEG_IMAGES, RTC, ServerInfo, StateStatistics
 from policy_server.review import review_for
-from policy_server.statistics import load_norm_stats
+from policy_server.statistics import Statistics, load_norm_stats
 from policy_server.tokenizer import Tokenizer, find_tokenizer
 from policy_server.transforms import ModelInputs, Transforms
 
@@ -47,8 +47,16 @@ class Pi0Policy(Policy):
     """A loaded model. Made by `load_policy`."""
 
     def __init__(
-        self, config: PolicyConfig, transforms: Transforms, programs: Programs, *, seed: int, rtc: bool
+        self,
+        config: PolicyConfig,
+        transforms: Transforms,
+        programs: Programs,
+        *,
+        seed: int,
+        rtc: bool,
+        statistics: StateStatistics | None = None,
     ) -> None:
+        """statistics: of the state as robots send it; None where training saw it in another convention."""
         sizes = config.sizes
         self.info = ServerInfo(
             policy=config.name,
@@ -58,6 +66,7 @@ class Pi0Policy(Policy):
             action_horizon=sizes.action_horizon,
             action_dim=STATE_DIM,
             reset_pose=config.data.reset_pose,
+            state_statistics=statistics,
             extensions=frozenset({JPEG_IMAGES} | ({RTC} if rtc else set())),
         )
         self._chunk = (sizes.action_horizon, sizes.action_dim)
@@ -199,7 +208,19 @@ def load_policy(
         guided=rtc,
         device=device,
     )
-    return Pi0Policy(settings, transforms, programs, seed=seed, rtc=rtc)
+    told = None if settings.data.adapt_to_pi else _told(stats.state)
+    return Pi0Policy(settings, transforms, programs, seed=seed, rtc=rtc, statistics=told)
+
+
+def _told(state: Statistics) -> StateStatistics:
+    """For the metadata, so that clients can hold a pose against what the policy was trained on."""
+
+    def first(values: NDArray[np.float64]) -> tuple[float, ...]:
+        return tuple(values[:STATE_DIM].tolist())
+
+    quantiles = (state.q01, state.q99)
+    q01, q99 = (None if values is None else first(values) for values in quantiles)
+    return StateStatistics(first(state.mean), first(state.std), q01, q99)
 
 
 def _adapters(config: PolicyConfig) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from reprlib import repr as brief
 from typing import Any
 
@@ -234,6 +234,17 @@ def _refuse_extension(code: int, data: bytes) -> object:
 
 
 @dataclass(frozen=True, slots=True)
+class StateStatistics:
+    """What `state` looked like in the data that the policy was trained on: one number for each of its elements, in the
+    units of `state`. The quantiles are None where they are not known."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    q01: tuple[float, ...] | None = None
+    q99: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerInfo:
     """What a policy server says of itself in its first message. None means that it does not say.
 
@@ -250,12 +261,15 @@ class ServerInfo:
     action_dim: int | None = None
     joint_names: tuple[str, ...] | None = None
     reset_pose: tuple[float, ...] | None = None
+    state_statistics: StateStatistics | None = None
     extensions: frozenset[str] = frozenset()
 
     def to_metadata(self) -> dict[str, object]:
         """The metadata map: one key for each field that is known. An unknown server gives openpi's `{}`."""
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         known["extensions"] = sorted(self.extensions) or None
+        if self.state_statistics is not None:
+            known["state_statistics"] = {k: v for k, v in asdict(self.state_statistics).items() if v is not None}
         return {key: value for key, value in known.items() if value is not None}
 
     @classmethod
@@ -310,6 +324,16 @@ def _pose(value: object) -> tuple[float, ...]:
     return tuple(_number(item) for item in value)
 
 
+def _statistics(value: object) -> StateStatistics:
+    names = [field.name for field in fields(StateStatistics)]
+    if not isinstance(value, Mapping) or not {"mean", "std"} <= value.keys() <= set(names):
+        raise ValueError("a map of mean, std and perhaps q01, q99")
+    given = {name: _pose(value[name]) for name in names if value.get(name) is not None}
+    if len({len(numbers) for numbers in given.values()}) > 1 or min(given["std"], default=0.0) < 0.0:
+        raise ValueError("statistics of one length, with no std below 0")
+    return StateStatistics(**given)
+
+
 def _size(value: object) -> tuple[int, int]:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise ValueError("[height, width]")
@@ -326,5 +350,6 @@ _READERS: dict[str, Callable[[object], object]] = {
     "action_dim": _count,
     "joint_names": _names,
     "reset_pose": _pose,
+    "state_statistics": _statistics,
     "extensions": lambda value: frozenset(_names(value)),
 }

@@ -13,7 +13,7 @@ import pytest
 
 import policy_server
 from policy_server.checkpoint import CheckpointError
-from policy_server.config import ConfigError, PolicyConfig, parse_config
+from policy_server.config import ConfigError, PolicyConfig, load_config, parse_config
 from policy_server.model.rtc import target_of
 from policy_server.pi0 import NonFiniteError, Pi0Policy, load_policy
 from policy_server.policy import ObservationError
@@ -50,6 +50,9 @@ def test_what_it_says_of_itself(policy: Pi0Policy) -> None:
     assert (info.image_size, info.action_horizon, info.action_dim) == ((224, 224), 50, 14)
     assert info.action_rate_hz == 30
     assert info.extensions == {RTC, JPEG_IMAGES}
+    assert info.state_statistics is not None
+    assert info.state_statistics.mean == tuple(staged_stats().state.mean[:14])
+    assert len(info.state_statistics.std) == 14
 
 
 def test_the_python_face(toy: Path) -> None:
@@ -216,3 +219,9 @@ def test_numbers_that_are_not_finite_are_no_answer(toy: Path, tmp_path: Path) ->
     loaded = load_policy(config, tmp_path, num_steps=1)
     with np.errstate(over="ignore"), pytest.raises(NonFiniteError, match="nothing was sent"):
         loaded.infer(observation(), noise=np.full((50, 32), 3e38, np.float32))
+
+
+def test_statistics_in_another_convention_are_not_told(toy: Path) -> None:
+    settings = load_config(toy)
+    adapted = settings.model_copy(update={"data": settings.data.model_copy(update={"adapt_to_pi": True})})
+    assert load_policy(adapted, toy.parent / "checkpoint", num_steps=1).info.state_statistics is None

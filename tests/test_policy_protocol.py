@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from openpi_client import msgpack_numpy
 
-from policy_server.protocol import DEFAULT_LIMITS, Limits, ProtocolError, ServerInfo, pack, unpack
+from policy_server.protocol import DEFAULT_LIMITS, Limits, ProtocolError, ServerInfo, StateStatistics, pack, unpack
 
 WIRE = Path(__file__).parent / "goldens" / "wire"
 GOLDENS = sorted(path for path in WIRE.iterdir() if path.suffix in (".bin", ".msgpack"))
@@ -356,12 +356,19 @@ KNOWN = ServerInfo(
     action_dim=14,
     joint_names=("left_joint_0", "right_joint_0"),
     reset_pose=(0.0, -1.5, 1.5),
+    state_statistics=StateStatistics((0.0, 1.0), (0.1, 0.0), (-0.2, 0.9), (0.2, 1.1)),
     extensions=frozenset({"request_id", "environment_state"}),
 )
 
 
 def test_server_info_survives_the_wire() -> None:
     assert ServerInfo.from_metadata(unpack(pack(KNOWN.to_metadata()))) == KNOWN
+
+
+def test_statistics_without_quantiles_are_told_without_them() -> None:
+    info = ServerInfo(state_statistics=StateStatistics((0.5,), (0.1,)))
+    assert info.to_metadata() == {"state_statistics": {"mean": (0.5,), "std": (0.1,)}}
+    assert ServerInfo.from_metadata(unpack(pack(info.to_metadata()))) == info
 
 
 def test_metadata_of_a_stock_server() -> None:
@@ -395,6 +402,12 @@ def test_unknown_metadata_keys_are_ignored() -> None:
         ("reset_pose", [0.0, math.inf]),
         ("reset_pose", "home"),
         ("extensions", [1]),
+        ("state_statistics", [0.0]),
+        ("state_statistics", {"mean": [0.0]}),
+        ("state_statistics", {"mean": [0.0], "std": [1.0], "median": [0.0]}),
+        ("state_statistics", {"mean": [0.0, 1.0], "std": [1.0]}),
+        ("state_statistics", {"mean": [0.0], "std": [-0.1]}),
+        ("state_statistics", {"mean": [math.nan], "std": [0.1]}),
     ],
 )
 def test_a_wrong_metadata_value_is_named(key: str, value: object) -> None:
