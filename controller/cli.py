@@ -17,6 +17,8 @@ from typing import Any
 
 from controller import cli_faults
 from controller.client import Client, DaemonUnreachable, NotAllowed, RequestError, Status
+from controller.client import Client, DaemonUnreachable, RequestError, Status
+from controller.doctor import command as doctor
 from controller.exits import Exit
 from controller.paths import default_socket
 from controller.refused import Refused
@@ -224,6 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--json", action="store_true", help="one JSON object per line")
     events.add_argument("--replay", action="store_true", help="first the events that the daemon has kept")
     cli_faults.add_to(add)
+    doctor.add_to(add)
     add("watch", _watch, 5, "live screen; keys: space or s stop, e emergency stop, 1-4 seam, + - speed, q quit")
     return parser
 

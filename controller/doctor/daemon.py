@@ -1,4 +1,4 @@
-"""What a running daemon says of itself, as findings: cameras and arms belong to it, so nobody else may ask them. Pure."""
+"""What a running daemon says of itself, as findings: cameras and arms are its own, nobody else may ask them. Pure."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ def _loops(status: Status) -> list[Finding]:
 
 def _camera(status: Status, name: str, row: Any) -> Finding:
     measured, wanted = row.get("measured_hz"), row.get("rate_hz")
-    text = f"{row.get('width')}x{row.get('height')}, {measured or 0:g} of {wanted or 0:g} Hz, {row.get('skipped')} skipped"
+    size, skipped = f"{row.get('width')}x{row.get('height')}", row.get("skipped")
+    text = f"{size}, {measured or 0:g} of {wanted or 0:g} Hz, {skipped} skipped"
     reason = look_up(status, "inputs", name, "reason")
     if row.get("alive") and row.get("at_rate") and not reason:
         return Finding(Level.OK, name, text)

@@ -99,7 +99,8 @@ def _kernel(machine: Machine, serious: Level) -> Finding:
     kind = "PREEMPT_RT" if machine.realtime_kernel else "not PREEMPT_RT"
     where = ", virtual machine" if machine.virtual else ""
     step = f"boot a PREEMPT_RT kernel of your distribution, on the machine itself; {GUIDE}"
-    return _one(serious, not machine.realtime_kernel or machine.virtual, "kernel", f"{machine.kernel}, {kind}{where}", step)
+    wrong = not machine.realtime_kernel or machine.virtual
+    return _one(serious, wrong, "kernel", f"{machine.kernel}, {kind}{where}", step)
 
 
 def _cpus(machine: Machine, serious: Level) -> Finding:
@@ -148,7 +149,8 @@ def _memory(machine: Machine) -> Finding:
 def _quota(machine: Machine) -> Finding:
     quota = machine.cpu_quota
     text = "none" if quota is None else f"{quota:.2g} CPUs: whoever has used them up stands still"
-    return _one(Level.FAIL, quota is not None, "CPU quota", text, "remove CPUQuota= of the service, or the container's limit")
+    step = "remove CPUQuota= of the service, or the container's limit"
+    return _one(Level.FAIL, quota is not None, "CPU quota", text, step)
 
 
 def _shared(machine: Machine) -> Finding:
@@ -166,8 +168,8 @@ def judge_disk(disk: Disk) -> list[Finding]:
     found = [_one(Level.WARN, disk.free_b < DISK_B, "recordings", free, step)]
     if disk.rate is not None:
         rate = f"{disk.rate / 1e6:.0f} MB/s (at least {DISK_RATE / 1e6:.0f})"
-        slow = disk.rate < DISK_RATE
-        found.append(_one(Level.WARN, slow, "disk", rate, "set recorder.directory to a faster disk, not to a network's"))
+        step = "set recorder.directory to a faster disk, not to a network's"
+        found.append(_one(Level.WARN, disk.rate < DISK_RATE, "disk", rate, step))
     return found
 
 

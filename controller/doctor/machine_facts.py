@@ -92,12 +92,12 @@ def _limit(path: Path) -> int | None:
     return int(text) if text.isdecimal() and int(text) < UNLIMITED_B else None
 
 
-def disk(directory: Path) -> Disk:
-    """Write and forget a file beside the recordings, as far as that is allowed."""
+def disk(directory: Path, *, write: bool) -> Disk:
+    """Write and forget a file where the recordings go, as far as that is wanted and allowed."""
     there = next(path for path in (directory, *directory.parents) if path.is_dir())
     try:
         free_b = psutil.disk_usage(str(there)).free
-        rate = _writing(there) if free_b > 2 * WRITTEN_B else None
+        rate = _writing(there) if write and free_b > 2 * WRITTEN_B else None
     except OSError as error:
         return Disk(str(directory), 0, None, error.strerror or str(error))
     return Disk(str(directory), free_b, rate)

@@ -68,7 +68,8 @@ def _losses(route: Route) -> list[Finding]:
     text = f"{route.lost_in} of {route.packets_in} lost or broken since it is up (at most {ERRORS:g} of them)"
     if share <= ERRORS:
         return [Finding(Level.OK, "packets", text)]
-    return [Finding(Level.WARN, "packets", text, f"change the cable or the port; ethtool -S {route.interface} says which")]
+    step = f"change the cable or the port; ethtool -S {route.interface} says which"
+    return [Finding(Level.WARN, "packets", text, step)]
 
 
 def _settings(route: Route, request_b: int) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Asks the kernel which way leads to a host and what it knows of it. Sends nothing but what finds the name's address."""
+"""Asks the kernel which way leads to a host and what it knows of it. Sends nothing but questions for names."""
 
 from __future__ import annotations
 

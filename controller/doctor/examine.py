@@ -1,0 +1,131 @@
+"""Looks at every area at once, each in a thread of its own, and says what was found there.
+
+What a running daemon owns, cameras, arms and its own rights, is told by its status; everything else is looked at here.
+Nothing moves: arms are braked or not touched, and the policy server is asked to infer only where that was wanted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from controller import adapters, usb_topology
+from controller.cameras import inspect as camera
+from controller.config import Config
+from controller.doctor import daemon, machine, machine_facts, network, network_facts, server, server_facts
+from controller.doctor.report import Section
+from controller.findings import Finding, Level
+from controller.robots import factory
+from controller.robots.base import Vector
+from controller.summary import Status, look_up
+
+CAMERA_S = 5.0
+ARMS_S = 6.0
+USB_CAMERAS = ("realsense", "v4l2")
+DAEMON_STEP = "start it when all here is well: systemctl start pi0-controller"
+
+Look = Callable[[], list[Finding]]
+
+
+def examine(config: Config, status: Status | None, *, infer: bool) -> list[Section]:
+    """status: of the daemon that runs, None without one. infer: ask the policy server for a few answers."""
+    real = config.robot.kind != "sim"
+    looks: dict[str, list[Look]] = {
+        "daemon": [lambda: _daemon(status, real)],
+        "machine": [lambda: _machine(config, real), lambda: _disk(config, status)],
+        "network": [lambda: network.judge(network_facts.route(config.policy.url), server_facts.request_b(config))],
+        "policy server": [lambda: _server(config, status, infer)],
+        "cameras": [lambda: _usb(config), *_cameras(config, status)],
+        "arms": [lambda: _arms(config, status)],
+    }
+    if status is None:
+        looks["machine"].append(lambda: _rights(config, real))
+    with ThreadPoolExecutor(sum(map(len, looks.values()))) as pool:
+        under_way = {name: [pool.submit(_looked, look) for look in area] for name, area in looks.items()}
+        return [
+            Section(name, [finding for look in area for finding in look.result()]) for name, area in under_way.items()
+        ]
+
+
+def _looked(look: Look) -> list[Finding]:
+    try:
+        return look()
+    except Exception as error:  # whatever one area suffers, the others are told
+        text = f"could not be looked at: {str(error) or type(error).__name__}"
+        return [Finding(Level.FAIL, "doctor", text, "see docs/inference-pc.md for what it looks at, and look yourself")]
+
+
+def _daemon(status: Status | None, real: bool) -> list[Finding]:
+    if status is None:
+        return [Finding(Level.OK, "state", f"none runs: cameras and arms are looked at directly; {DAEMON_STEP}")]
+    return daemon.daemon(status, real=real)
+
+
+def _machine(config: Config, real: bool) -> list[Finding]:
+    pinned = tuple(cpu for cpu in (config.realtime.control_cpu, config.realtime.motor_cpu) if cpu is not None)
+    return machine.judge(machine_facts.machine(config), real=real, pinned=pinned)
+
+
+def _rights(config: Config, real: bool) -> list[Finding]:
+    rights = machine_facts.rights(config.realtime)
+    return machine.judge_rights(rights, real=real, required=config.realtime.required)
+
+
+def _disk(config: Config, status: Status | None) -> list[Finding]:
+    told = look_up(status, "recorder", "faults")
+    directory = Path(told).parent if told else Path(config.recorder.directory).absolute()
+    busy = status is not None and status.get("state") in ("homing", "running")
+    return machine.judge_disk(machine_facts.disk(directory, write=not busy))
+
+
+def _server(config: Config, status: Status | None, infer: bool) -> list[Finding]:
+    q = _pose(status)
+    return server.judge(server_facts.ask(config, q, infer=infer), config, q)
+
+
+def _pose(status: Status | None) -> Vector | None:
+    """Where the arms are, as the daemon measures it."""
+    told = look_up(status, "robot", "q")
+    q = np.array(told if told is not None else (), dtype=np.float64)
+    return q if q.size and np.isfinite(q).all() else None
+
+
+def _usb(config: Config) -> list[Finding]:
+    return usb_topology.findings() if any(one.kind in USB_CAMERAS for one in config.cameras.values()) else []
+
+
+def _cameras(config: Config, status: Status | None) -> list[Look]:
+    if status is not None:
+        return [lambda: daemon.cameras(status)]
+    return [
+        (lambda name=name, one=one: camera.inspect(name, one, CAMERA_S))  # type: ignore[misc]
+        for name, one in config.cameras.items()
+    ]
+
+
+def _arms(config: Config, status: Status | None) -> list[Finding]:
+    if status is not None:
+        return daemon.arms(status)
+    if lacking := adapters.lacking(config):
+        return [Finding(Level.FAIL, "adapters", lacking, "install what is missing, or change the configuration")]
+    if config.robot.kind == "sim":
+        return [Finding(Level.OK, "arms", "simulated: there is nothing to look at")]
+    return factory.inspect(_patient(config))
+
+
+def _patient(config: Config) -> Config:
+    """The doctor does not wait as long as a daemon for arms that do not answer."""
+    trossen = config.robot.trossen
+    patience = {"connect_timeout_s": min(trossen.connect_timeout_s, ARMS_S)}
+    robot = config.robot.model_copy(update={"trossen": trossen.model_copy(update=patience)})
+    return config.model_copy(update={"robot": robot})
+
+
+def timed(config: Config, status: Status | None, *, infer: bool) -> tuple[list[Section], float]:
+    """What was found, and how long it took."""
+    begin_s = time.monotonic()
+    return examine(config, status, infer=infer), time.monotonic() - begin_s
