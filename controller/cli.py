@@ -17,6 +17,7 @@ from typing import Any
 
 from controller import cli_faults
 from controller.client import Client, DaemonUnreachable, NotAllowed, RequestError, Status
+from controller.bringup import command as bring_up
 from controller.client import Client, DaemonUnreachable, RequestError, Status
 from controller.doctor import command as doctor
 from controller.exits import Exit
@@ -24,7 +25,7 @@ from controller.paths import default_socket
 from controller.refused import Refused
 from controller.run_options import LONGEST_HORIZON, SPEED, Seam
 from controller.summary import DRY_RUN, fault_lines, played, summary
-from controller.waiting import STOP_TIMEOUT_S, StopOnLeaving, complain, follow
+from controller.waiting import STOP_TIMEOUT_S, StopOnLeaving, complain, follow, run_for
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,16 +117,10 @@ def _run(client: Client, arguments: argparse.Namespace) -> Exit:
         if arguments.seconds is None:
             print("run: pi0ctl stop ends it")
             return Exit.DONE
-        try:
-            ending = follow(client, "running", motion_id, time.monotonic() + arguments.seconds)
-        except TimeoutError:
-            try:
-                client.command("stop", STOP_TIMEOUT_S)
-            except Refused:  # it ended by itself in the last moment
-                ending = client.status(STOP_TIMEOUT_S)
-            else:
-                print(f"run: done, stopped after {arguments.seconds:g} s")
-                return Exit.DONE
+        ending = run_for(client, motion_id, arguments.seconds)
+    if ending is None:
+        print(f"run: done, stopped after {arguments.seconds:g} s")
+        return Exit.DONE
     if ending.get("state") == "fault":
         return _report_fault(ending)
     complain(f"run: stopped by another command before {arguments.seconds:g} s were over")
@@ -227,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--replay", action="store_true", help="first the events that the daemon has kept")
     cli_faults.add_to(add)
     doctor.add_to(add)
+    bring_up.add_to(add, _seconds)
     add("watch", _watch, 5, "live screen; keys: space or s stop, e emergency stop, 1-4 seam, + - speed, q quit")
     return parser
 

@@ -40,6 +40,18 @@ def follow(client: Client, state: str, motion_id: int, deadline_s: float) -> Sta
     raise TimeoutError(f"still {state} after {time.monotonic() - begun_s:.1f} s")
 
 
+def run_for(client: Client, motion_id: int, seconds: float) -> Status | None:
+    """Let a run go on for so long, then stop it. None, or the status in which it had ended before."""
+    try:
+        return follow(client, "running", motion_id, time.monotonic() + seconds)
+    except TimeoutError:
+        try:
+            client.command("stop", STOP_TIMEOUT_S)
+        except Refused:  # it ended by itself in the last moment
+            return client.status(STOP_TIMEOUT_S)
+    return None
+
+
 def _progress(status: Status, elapsed_s: float) -> None:
     speeds = [abs(v) for v in look_up(status, "robot", "qd") or [] if v is not None]
     fastest = number(max(speeds, default=None), 2, "rad/s")
