@@ -9,6 +9,7 @@ import os
 import socket
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from server_rig import EchoPolicy, serving
 from synthetic import sim_config
 
 from controller.cli import Exit, main
-from controller.config import Realtime
+from controller.config import Realtime, load, shipped
 from controller.config_robot import both_arms
 from controller.doctor import examine, machine_facts, network_facts, server_facts
 from controller.findings import Level
 from policy_server.protocol import StateStatistics
 
+REAL = load(shipped("trossen_stationary"))
 HOME = both_arms(sim_config().robot.homing.pose)
 
 
@@ -85,6 +87,20 @@ def test_rights_are_tried_by_a_child_and_leave_this_process_as_it_was() -> None:
     assert any(text.startswith("fifo 7") for text in told)
     assert 0.0 <= rights.late_p99_us <= rights.late_max_us < math.inf
     assert os.sched_getscheduler(0) == before
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("LoadState=loaded\nLimitRTPRIO=40\nLimitMEMLOCK=infinity\n", "LimitRTPRIO=40, LimitMEMLOCK=infinity"),
+        ("LoadState=loaded\nLimitRTPRIO=20\nLimitMEMLOCK=infinity\n", ""),
+        ("LoadState=loaded\nLimitRTPRIO=40\nLimitMEMLOCK=8388608\n", ""),
+        ("LoadState=not-found\nLimitRTPRIO=40\nLimitMEMLOCK=infinity\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_rights_of_the_installed_service(told: str, words: str) -> None:
+    assert machine_facts.unit_limits(told, 30) == words
 
 
 def test_the_way_to_this_machine_is_its_loopback() -> None:
@@ -175,6 +191,37 @@ def test_without_a_daemon_it_needs_a_configuration(tmp_path: Path, capsys: pytes
     assert "cannot be read" in capsys.readouterr().err
     assert doctor(tmp_path / "none", "--config", "sim", "--server", "http://x") == Exit.USAGE
     assert "must start with ws://" in capsys.readouterr().err
+
+
+def test_a_daemon_that_may_not_be_asked_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its arms and cameras would be taken from under it."""
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    assert doctor(tmp_path / "s", "--config", "trossen_stationary") == Exit.UNREACHABLE
+    assert "join the group" in capsys.readouterr().err
+
+
+def test_the_devices_of_a_daemon_elsewhere_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def process(*command: str) -> Any:
+        return SimpleNamespace(pid=4711, info={"cmdline": list(command) or None})
+
+    def inspect(*_: Any) -> Any:
+        raise AssertionError("touched")
+
+    running = [process(), process("python", "x"), process(examine.MOTOR)]
+    monkeypatch.setattr(examine.psutil, "process_iter", lambda _fields: running)
+    monkeypatch.setattr(examine.factory, "inspect", inspect)
+    monkeypatch.setattr(examine.camera, "inspect", inspect)
+    monkeypatch.setattr(machine_facts, "STEAL_S", 0.0)
+    here = REAL.model_copy(update={"policy": config_for("ws://127.0.0.1:1").policy})
+    found = {section.name: section.findings for section in examine.examine(here, None, infer=False)}
+    for section in ("cameras", "arms"):
+        assert (found[section][-1].level, "pid 4711" in found[section][-1].text) == (Level.FAIL, True)
 
 
 def test_the_command_before_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,11 +59,13 @@ def _doctor(client: Client, arguments: argparse.Namespace) -> Exit:
 
 
 def _status(client: Client, timeout_s: float) -> Status | None:
-    """Of the daemon that runs; None where none answers."""
+    """Of the daemon that runs, None where none does. Raises what says that one may run all the same."""
     try:
         return client.status(timeout_s)
-    except DaemonUnreachable:
-        return None
+    except DaemonUnreachable as error:
+        if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+            return None
+        raise
 
 
 def _config(arguments: argparse.Namespace, status: Status | None) -> tuple[Config, str]:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from controller import adapters, usb_topology
 from controller.cameras import inspect as camera
@@ -22,6 +23,9 @@ from controller.findings import Finding, Level
 from controller.robots import factory
 from controller.robots.base import Vector
 from controller.summary import Status, look_up
+
+MOTOR = "pi0-controller: motor"
+"""As the motor process calls itself in ps."""
 
 CAMERA_S = 5.0
 ARMS_S = 6.0
@@ -101,6 +105,8 @@ def _usb(config: Config) -> list[Finding]:
 def _cameras(config: Config, status: Status | None) -> list[Look]:
     if status is not None:
         return [lambda: daemon.cameras(status)]
+    if any(one.kind in USB_CAMERAS for one in config.cameras.values()) and _held():
+        return [_held]
     return [
         (lambda name=name, one=one: camera.inspect(name, one, CAMERA_S))  # type: ignore[misc]
         for name, one in config.cameras.items()
@@ -114,7 +120,20 @@ def _arms(config: Config, status: Status | None) -> list[Finding]:
         return [Finding(Level.FAIL, "adapters", lacking, "install what is missing, or change the configuration")]
     if config.robot.kind == "sim":
         return [Finding(Level.OK, "arms", "simulated: there is nothing to look at")]
-    return factory.inspect(_patient(config))
+    if held := _held():
+        return held
+    untold = f"robot.kind = {config.robot.kind!r}: the daemon alone can look at it; ask again beside it"
+    return factory.inspect(_patient(config)) or [Finding(Level.OK, "arms", untold)]
+
+
+def _held() -> list[Finding]:
+    """A daemon that was not asked has the arms and cameras: hands off."""
+    step = "name its socket with --socket, or stop it"
+    return [
+        Finding(Level.FAIL, "daemon", f"another one runs, pid {found.pid}: its devices are not touched", step)
+        for found in psutil.process_iter(["cmdline"])
+        if (found.info["cmdline"] or [""])[0].startswith(MOTOR)
+    ]
 
 
 def _patient(config: Config) -> Config:

@@ -64,7 +64,11 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What a child process was granted when it asked, and how late it then woke up, in us."""
+    """What a child process was granted when it asked, and how late it then woke up, in us.
+
+    unit: what the installed service is given that this user may lack, empty without it. awake_group: the group that may
+    hold the CPUs awake, empty if root alone may.
+    """
 
     granted: tuple[str, ...]
     refused: tuple[str, ...]
@@ -72,6 +76,8 @@ class Rights:
     late_p99_us: float
     late_max_us: float
     user: str = ""
+    unit: str = ""
+    awake_group: str = ""
 
 
 def judge(machine: Machine, *, real: bool, pinned: tuple[int, ...]) -> list[Finding]:
@@ -174,14 +180,20 @@ def judge_disk(disk: Disk) -> list[Finding]:
 
 
 def judge_rights(rights: Rights, *, real: bool, required: bool) -> list[Finding]:
-    """What this user is granted; a service has the rights of its unit."""
+    """What this user is granted, and where that is too little, what the installed service will be."""
     bad = Level.FAIL if real or required else Level.WARN
-    step = f"give {rights.user or 'the user'} LimitRTPRIO=40 and LimitMEMLOCK=infinity; {GUIDE}"
-    asked = ", ".join((*rights.granted, *(f"NOT {text}" for text in rights.refused)))
-    found = [_one(bad, bool(rights.refused), "real time", asked or "nothing asked for", step)]
-    text = "held at 0 us" if rights.awake else "refused: CPUs sleep deeply between two ticks"
-    step = f'udev: KERNEL=="cpu_dma_latency", GROUP="pi0", MODE="0660"; {GUIDE}'
-    found.append(_one(Level.WARN, not rights.awake, "CPU wake-up", text, step))
+    step = f"give {rights.user or 'the user'} the limits rtprio 40 and memlock unlimited, or use the service; {GUIDE}"
+    asked = ", ".join((*rights.granted, *(f"NOT {text}" for text in rights.refused))) or "nothing asked for"
+    if rights.refused and rights.unit:
+        found = [Finding(Level.OK, "real time", f"the service is given {rights.unit}; {rights.user}: {asked}")]
+    else:
+        found = [_one(bad, bool(rights.refused), "real time", asked, step)]
+    if not rights.awake and rights.awake_group:
+        found.append(Finding(Level.OK, "CPU wake-up", f"may be held at 0 us by group {rights.awake_group}"))
+    else:
+        text = "held at 0 us" if rights.awake else "refused: CPUs sleep deeply between two ticks"
+        step = f'udev: KERNEL=="cpu_dma_latency", GROUP="pi0-controller", MODE="0660"; {GUIDE}'
+        found.append(_one(Level.WARN, not rights.awake, "CPU wake-up", text, step))
     return [*found, judge_lateness("wake-ups", rights.late_p99_us, rights.late_max_us)]
 
 

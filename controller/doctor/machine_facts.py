@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import grp
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from controller.doctor.machine import Disk, Machine, Rights
 
 STEAL_S = 1.0
 RIGHTS_TIMEOUT_S = 8.0
+UNIT = "pi0-controller"
 BLOCK_B = 1 << 20
 WRITTEN_B = 32 << 20
 WRITING_S = 2.0
@@ -138,7 +141,37 @@ def rights(realtime: Realtime) -> Rights:
         late_p99_us=told["late_p99_us"],
         late_max_us=told["late_max_us"],
         user=getpass.getuser(),
+        unit=_unit(priority),
+        awake_group=_group_of(Path("/dev/cpu_dma_latency")),
     )
+
+
+def _unit(priority: int) -> str:
+    """The limits of the installed service, if they are enough; empty where there is none or no systemd."""
+    if shutil.which("systemctl") is None:
+        return ""
+    command = ["systemctl", "show", UNIT, "--property=LoadState,LimitRTPRIO,LimitMEMLOCK"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=RIGHTS_TIMEOUT_S, check=False).stdout
+    return unit_limits(told, priority)
+
+
+def unit_limits(told: str, priority: int) -> str:
+    """What `systemctl show` says of the unit, in words, if it may take this priority and lock all memory."""
+    values = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    rtprio, memlock = values.get("LimitRTPRIO", ""), values.get("LimitMEMLOCK", "")
+    enough = rtprio == "infinity" or (rtprio.isdecimal() and int(rtprio) >= priority)
+    if values.get("LoadState") != "loaded" or not enough or memlock != "infinity":
+        return ""
+    return f"LimitRTPRIO={rtprio}, LimitMEMLOCK={memlock}"
+
+
+def _group_of(path: Path) -> str:
+    """Whose members may write to it, apart from root's."""
+    try:
+        found = path.stat()
+        return grp.getgrgid(found.st_gid).gr_name if found.st_mode & 0o020 and found.st_gid != 0 else ""
+    except (OSError, KeyError):
+        return ""
 
 
 def _text(path: Path) -> str:
