@@ -172,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pi0ctl",
         description="Operate the pi0-controller daemon.",
-        epilog="exit codes: 0 done, 1 refused or stopped by somebody else, 2 usage, 3 daemon not reachable, "
+        epilog="exit codes: 0 done, 1 refused, not agreed to, or not fit (doctor), 2 usage, 3 daemon not reachable, "
         "4 ended in a fault, 5 time-out, 130 Ctrl-C",
     )
     parser.add_argument(

@@ -16,7 +16,7 @@ LOAD = 0.7
 """Of each core."""
 
 STEAL_PERCENT = 0.5
-"""Ticks late by more than a millisecond rise with steal: measured, about one in forty at this much."""
+"""Ticks late by more than a millisecond rise with steal: measured, one in 25 at this much."""
 
 MEMORY_B = 2e9
 """Of all processes: about 1 GB, and as much for what the system does meanwhile."""

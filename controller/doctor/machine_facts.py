@@ -44,7 +44,7 @@ def machine(config: Config) -> Machine:
         kernel=platform.release(),
         realtime_kernel=_text(Path("/sys/kernel/realtime")) == "1" or "PREEMPT_RT" in platform.version(),
         virtual="hypervisor" in _text(Path("/proc/cpuinfo")),
-        cpus=len(os.sched_getaffinity(0)),
+        cpus=os.cpu_count() or 1,
         isolated=cpu_list(_text(CPU / "isolated")),
         governors=frozenset(_text(path) for path in CPU.glob("cpu[0-9]*/cpufreq/scaling_governor")),
         smt=_text(CPU / "smt/active") == "1",
