@@ -78,7 +78,8 @@ def _camera(status: Status, name: str, row: Any) -> Finding:
     if row.get("alive") and row.get("at_rate") and not reason:
         return Finding(Level.OK, name, text)
     why = reason or ("too slow" if row.get("alive") else "its process is lost")
-    return Finding(Level.FAIL, name, f"{text}: {why}", "check cable and USB port, what else runs here, and the daemon's log")
+    step = "check cable and USB port, what else runs here, and the daemon's log"
+    return Finding(Level.FAIL, name, f"{text}: {why}", step)
 
 
 def _contact(contact: str) -> Finding:
