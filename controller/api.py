@@ -19,8 +19,8 @@ from aiohttp import web
 from controller import jog as jogs
 from controller.bodies import BY, DRY, HORIZON, JOINT, PROMPT, SEAM, SEED, SPEED, Body, Key, RequestError, read
 from controller.events import Event, Subscription
-from controller.logs import fields
 from controller.jog import Jog, JogError
+from controller.logs import fields
 from controller.refused import Refused
 from controller.run_options import RunOptions, Seam
 from controller.unix_socket import Claim, Peer, identify
@@ -103,18 +103,20 @@ def _adjust(operations: Operations, body: Body) -> Awaitable[None]:
     return operations.adjust(body.get(SPEED.name), body.get(SEAM.name))
 
 
-async def _reload(operations: Operations, peer: Peer) -> dict[str, Any]:
-    return {"changed": await operations.reload(_who(peer))}
-
-
-def _who(peer: Peer) -> str:
-    return f"{peer.user} (uid {peer.uid}, pid {peer.pid})"
 def _jog(operations: Operations, body: Body) -> Awaitable[None]:
     try:
         jog = Jog(body[JOINT.name], body[BY.name])
     except JogError as error:
         raise RequestError(BY.name, str(error)) from error
     return operations.jog(jog, body.get(SPEED.name, jogs.SPEED))
+
+
+async def _reload(operations: Operations, peer: Peer) -> dict[str, Any]:
+    return {"changed": await operations.reload(_who(peer))}
+
+
+def _who(peer: Peer) -> str:
+    return f"{peer.user} (uid {peer.uid}, pid {peer.pid})"
 
 
 COMMANDS = (

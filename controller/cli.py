@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from controller import cli_faults
-from controller.client import Client, DaemonUnreachable, NotAllowed, RequestError, Status
 from controller.bringup import command as bring_up
-from controller.client import Client, DaemonUnreachable, RequestError, Status
+from controller.client import Client, DaemonUnreachable, NotAllowed, RequestError, Status
 from controller.doctor import command as doctor
 from controller.exits import Exit
 from controller.paths import default_socket
@@ -42,10 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(str(error))
         return Exit.USAGE
     except DaemonUnreachable as error:
-        _complain(str(error))
-        return Exit.REFUSED if isinstance(error, NotAllowed) else Exit.UNREACHABLE
         complain(str(error))
-        return Exit.UNREACHABLE
+        return Exit.REFUSED if isinstance(error, NotAllowed) else Exit.UNREACHABLE
     except TimeoutError as error:
         complain(str(error))
         return Exit.TIMEOUT

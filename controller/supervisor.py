@@ -71,11 +71,9 @@ class Supervisor:
         self.fault: dict[str, Any] | None = None
         self.orders = Orders(self.owned, config.daemon.lease_s)
         self.orders.log_at(config.daemon.log_level)
-        self.runs, self.reloading = Runs(self), Reload(self)
+        self.runs, self.poses, self.reloading = Runs(self), PoseMoves(self), Reload(self)
         self.chronicle, self.story = Chronicle(self.owned), Story(self)
         self.announcer = Announcer(manager, StatusLine(self))
-        self.runs, self.poses = Runs(self), PoseMoves(self)
-        self.chronicle = Chronicle(self.owned)
         self._closing = asyncio.Event()
         self._hurry = self._was_ready = False
         self._trips = 0

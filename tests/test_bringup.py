@@ -5,7 +5,13 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
+import pty
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -370,3 +376,41 @@ def test_the_lines_of_the_history_are_json(daemon: Daemon, tmp_path: Path, monke
     lines = [json.loads(line) for line in (tmp_path / "h").read_text().splitlines()]
     assert [line["step"] for line in lines] == [steps.CHECKLIST, steps.READING, steps.JOGS[0]]
     assert len(lines[1]["values"]["q"]) == 14
+
+
+def spawn(daemon: Daemon, state: Path, stdin: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "controller.cli", "--socket", str(daemon.path), "bring-up", "--state", str(state)]
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_person_at_a_terminal_answers_for_a_real_robot(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.operations.values["robot"]["kind"] = "trossen"
+    ours, theirs = pty.openpty()
+    try:
+        with spawn(daemon, tmp_path / "h", theirs) as person:
+            os.write(ours, b"y\nno\n")
+            out, _ = person.communicate(timeout=60)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert person.returncode == Exit.REFUSED, out
+    (entry,) = History(tmp_path / "h").entries()
+    assert (entry.step, entry.result, entry.robot) == (steps.CHECKLIST, REFUSED, "trossen")
+    assert entry.values["to"] == steps.HANDS_OFF[1]
+
+
+def test_ctrl_c_in_a_jog_stops_the_arms_and_is_remembered(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.operations.during_motion = None  # the joint is on its way for ever
+    with spawn(daemon, tmp_path / "h", subprocess.PIPE) as person:
+        assert person.stdin is not None
+        person.stdin.write(LIST + "y\n" + JOG)
+        person.stdin.flush()
+        while not daemon.operations.called and person.poll() is None:
+            time.sleep(0.005)
+        person.send_signal(signal.SIGINT)
+        out, err = person.communicate(timeout=60)
+    assert person.returncode == Exit.INTERRUPTED, out + err
+    assert [name for name, _ in daemon.operations.called] == ["jog", "stop"]
+    assert "the arms are at rest" in err
+    last = History(tmp_path / "h").entries()[-1]
+    assert (last.step, last.result) == (steps.JOGS[0], FAILED)

@@ -37,7 +37,7 @@ def config_for(url: str, **policy: Any) -> Any:
 
 def test_this_machine_tells_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_facts, "STEAL_S", 0.02)
-    found = machine_facts.machine(sim_config())
+    found = machine_facts.machine(sim_config(), None)
     assert found.kernel
     assert found.cpus >= 1
     assert found.clocksource
@@ -50,6 +50,20 @@ def test_this_machine_tells_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_sets_of_cpus_as_the_kernel_writes_them(text: str, cpus: set[int]) -> None:
     assert machine_facts.cpu_list(text) == cpus
+
+
+def test_the_tightest_of_all_cgroups_above_counts(tmp_path: Path) -> None:
+    below = tmp_path / "system.slice" / "pi0.service"
+    below.mkdir(parents=True)
+    assert machine_facts.cgroup("0::/system.slice/pi0.service\n", tmp_path) == (None, None)
+    (below / "cpu.max").write_text("max 100000\n")
+    (below / "memory.max").write_text("8000000000\n")
+    (below.parent / "cpu.max").write_text("150000 100000\n")
+    (below.parent / "memory.max").write_text("max\n")
+    (tmp_path / "memory.max").write_text("4000000000\n")
+    told = "4:memory:/elsewhere\n0::/system.slice/pi0.service\n"
+    assert machine_facts.cgroup(told, tmp_path) == (1.5, 4_000_000_000)
+    assert machine_facts.cgroup("", tmp_path) == (None, None)
 
 
 def test_stolen_time_is_a_share_of_all_time() -> None:
@@ -169,7 +183,7 @@ def test_statistics_come_over_the_wire() -> None:
 
 
 def test_an_area_that_cannot_be_looked_at_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_config: Any) -> Any:
+    def broken(*_: Any) -> Any:
         raise RuntimeError("the kernel is silent")
 
     monkeypatch.setattr(machine_facts, "machine", broken)
@@ -202,8 +216,8 @@ def test_a_daemon_that_may_not_be_asked_is_left_alone(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(socket.socket, "connect", refused)
-    assert doctor(tmp_path / "s", "--config", "trossen_stationary") == Exit.UNREACHABLE
-    assert "join the group" in capsys.readouterr().err
+    assert doctor(tmp_path / "s", "--config", "trossen_stationary") == Exit.REFUSED
+    assert "you may not use" in capsys.readouterr().err
 
 
 def test_the_devices_of_a_daemon_elsewhere_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def examine(config: Config, status: Status | None, *, infer: bool) -> list[Secti
     real = config.robot.kind != "sim"
     looks: dict[str, list[Look]] = {
         "daemon": [lambda: _daemon(status, real)],
-        "machine": [lambda: _machine(config, real), lambda: _disk(config, status)],
+        "machine": [lambda: _machine(config, status, real), lambda: _disk(config, status)],
         "network": [lambda: network.judge(network_facts.route(config.policy.url), server_facts.request_b(config))],
         "policy server": [lambda: _server(config, status, infer)],
         "cameras": [lambda: _usb(config), *_cameras(config, status)],
@@ -69,9 +69,10 @@ def _daemon(status: Status | None, real: bool) -> list[Finding]:
     return daemon.daemon(status, real=real)
 
 
-def _machine(config: Config, real: bool) -> list[Finding]:
+def _machine(config: Config, status: Status | None, real: bool) -> list[Finding]:
     pinned = tuple(cpu for cpu in (config.realtime.control_cpu, config.realtime.motor_cpu) if cpu is not None)
-    return machine.judge(machine_facts.machine(config), real=real, pinned=pinned)
+    facts = machine_facts.machine(config, (status or {}).get("pid"))
+    return machine.judge(facts, real=real, pinned=pinned)
 
 
 def _rights(config: Config, real: bool) -> list[Finding]:

@@ -34,11 +34,11 @@ UNLIMITED_B = 1 << 60
 """The first cgroups write no limit as a number about this size."""
 
 
-def machine(config: Config) -> Machine:
-    """Takes STEAL_S."""
+def machine(config: Config, pid: int | None) -> Machine:
+    """Takes STEAL_S. pid: of the daemon whose cgroup counts, None for our own."""
     before = psutil.cpu_times()
     time.sleep(STEAL_S)
-    quota, limit_b = _cgroup()
+    quota, limit_b = cgroup(_text(Path(f"/proc/{pid or 'self'}/cgroup")), CGROUPS)
     shm = os.statvfs("/dev/shm")
     return Machine(
         kernel=platform.release(),
@@ -76,13 +76,16 @@ def steal(before: object, after: object) -> float | None:
     return 100.0 * stolen / total if total > 0.0 else None
 
 
-def _cgroup() -> tuple[float | None, int | None]:
-    """CPUs and bytes that this process may use at most, by the cgroup it is in; None: as many as there are."""
-    for line in _text(Path("/proc/self/cgroup")).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            return _quota(CGROUPS / path.lstrip("/")), _limit(CGROUPS / path.lstrip("/") / "memory.max")
-    return None, None
+def cgroup(told: str, root: Path) -> tuple[float | None, int | None]:
+    """CPUs and bytes that a process may use at most, by its cgroup and those above it; None: as many as there are.
+
+    told: its /proc/PID/cgroup; the second version's line counts, the first version's hierarchies are not looked at.
+    """
+    paths = [line.removeprefix("0::/") for line in told.splitlines() if line.startswith("0::/")]
+    groups = [group for path in paths for group in (root / path, *(root / path).parents) if group.is_relative_to(root)]
+    quotas = [quota for group in groups if (quota := _quota(group)) is not None]
+    limits_b = [limit_b for group in groups if (limit_b := _limit(group / "memory.max")) is not None]
+    return min(quotas, default=None), min(limits_b, default=None)
 
 
 def _quota(group: Path) -> float | None:

@@ -13,12 +13,11 @@ from servers import server
 
 from controller.bringup import steps
 from controller.bringup.history import CONFIRMED, Entry, History
-from controller.config import load, shipped
+from controller.config import load
 from controller.config_robot import both_arms
 
 pytestmark = pytest.mark.stack
 
-HOMING = load(shipped("sim")).robot.homing
 LAST = steps.JOGS[-1]
 
 
@@ -29,7 +28,7 @@ def test_a_robot_is_brought_up_step_by_step(tmp_path: Path) -> None:
         about = {"robot": "sim", "config": status["config"], "version": status["version"]}
         for step in steps.STEPS[1 : steps.STEPS.index(LAST)]:
             history.add(Entry(step, CONFIRMED, **about))
-        tap = Tap(running.process.pid)
+        tap, homing = Tap(running.process.pid), load(running.config).robot.homing
         command = [
             sys.executable, "-m", "controller.cli", "--socket", str(running.socket), "bring-up", "--from", LAST,
             "--state", str(history.path), "--prompt", "test", "--for", "1.5",
@@ -60,6 +59,6 @@ def test_a_robot_is_brought_up_step_by_step(tmp_path: Path) -> None:
         speed = np.abs(jogged["qd_command"]).max(axis=0)
         assert speed[13] > 0.0
         assert (np.delete(speed, 13) == 0.0).all(), "no other joint is commanded to move"
-        assert speed[13] <= 1.01 * 0.1 * HOMING.velocity[6]
+        assert speed[13] <= 1.01 * 0.1 * homing.velocity[6]
     np.testing.assert_allclose(back[-1]["q_command"], there[0]["q_command"], atol=1e-4)
-    assert (np.abs(home["qd_command"]) <= 1.01 * 0.2 * both_arms(HOMING.velocity)).all()
+    assert (np.abs(home["qd_command"]) <= 1.01 * 0.2 * both_arms(homing.velocity)).all()
