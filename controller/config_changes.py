@@ -27,6 +27,8 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     "control.ensemble_decay": ("control", "guard", "recorder"),
     "control.speed_ramp_s": ("control", "guard", "link", "recorder"),
     "cameras.*.dark_level": (CAMERA, "recorder"),
+    "cameras.*.exposure_us": (CAMERA, "recorder"),
+    "cameras.*.gain": (CAMERA, "recorder"),
     "cameras.*.patience_frames": ("recorder",),
     "cameras.*.max_age_s": ("link", "recorder"),
     "recorder.*": ("recorder",),
