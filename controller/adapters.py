@@ -5,11 +5,17 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from controller.config import Config
+from controller.robots import lerobot_types
 
-ROBOTS = ("sim", "trossen")
-CAMERAS = ("sim", "pattern", "realsense", "v4l2", "file")
+ROBOTS = ("sim", "trossen", "lerobot")
+CAMERAS = ("sim", "pattern", "realsense", "v4l2", "file", "lerobot")
 
-CAMERA_EXTRAS = {"realsense": ("pyrealsense2", "realsense"), "v4l2": ("linuxpy", "v4l2"), "file": ("av", "sim")}
+CAMERA_EXTRAS = {
+    "realsense": ("pyrealsense2", "realsense"),
+    "v4l2": ("linuxpy", "v4l2"),
+    "file": ("av", "sim"),
+    "lerobot": ("lerobot", "lerobot"),
+}
 """The module that a kind of camera needs, and the extra that installs it."""
 
 
@@ -19,6 +25,10 @@ def lacking(config: Config) -> str:
         return f"robot.kind = {config.robot.kind!r}: this version has adapters for {', '.join(ROBOTS)} only"
     if config.robot.kind == "trossen" and find_spec("trossen_arm") is None:
         return "robot.kind = 'trossen' needs a driver that is not here: pip install 'pi0-controller[trossen]'"
+    if config.robot.kind == "lerobot" and find_spec("lerobot") is None:
+        return "robot.kind = 'lerobot' needs LeRobot, which is not here: pip install 'pi0-controller[lerobot]'"
+    if (robot := config.robot.lerobot) and (text := lerobot_types.refusal(robot.type, robot.allow_moves, robot.units)):
+        return text
     for name, camera in config.cameras.items():
         if camera.kind not in CAMERAS:
             return f"cameras.{name}.kind = {camera.kind!r}: this version has adapters for {', '.join(CAMERAS)} only"

@@ -49,6 +49,8 @@ class Spawned:
     outlives_supervisor: bool = False
     """The motor process only: told of the supervisor's death instead of dying with it."""
     nice: int = 0
+    again: bool = False
+    """Another process of this daemon was this child before."""
 
 
 class Child:
@@ -56,6 +58,7 @@ class Child:
 
     def __init__(self, spawned: Spawned) -> None:
         self.name, self.config, self.board = spawned.name, spawned.config, spawned.board
+        self.again = spawned.again
         self._supervisor_pid = spawned.supervisor_pid
         self._rings: dict[str, Ring] = {}
         ring = self.open(status_ring(spawned.name))

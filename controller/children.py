@@ -126,6 +126,7 @@ class Children:
             supervisor_pid=os.getpid(),
             outlives_supervisor=row.outlives_supervisor,
             nice=row.nice,
+            again=running.restarts >= 0,
         )
         running.process = self._context.Process(target=child.main, args=(spawned,), name=row.name)
         running.process.start()

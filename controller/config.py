@@ -193,7 +193,7 @@ class Config(Section):
                 f"control.command_s = {self.control.command_s} is shorter than two ticks at {self.control.rate_hz} Hz"
             )
         for name, camera in self.cameras.items():
-            if camera.kind == "sim" and self.robot.kind != "sim":
+            if camera.kind == "sim" and not self.robot.is_simulated:
                 raise ValueError(f"cameras.{name}.kind = 'sim' needs robot.kind = 'sim'")
         return self
 

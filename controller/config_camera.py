@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from controller.config_lerobot import LerobotCamera
 from controller.config_section import Positive, Section
 
 CAMERA_NAMES = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
@@ -18,6 +19,7 @@ KINDS_WITH: dict[str, tuple[str, ...]] = {
     "pixel_format": ("v4l2",),
     "path": ("file",),
     "loop": ("file",),
+    "lerobot": ("lerobot",),
 }
 """Keys that only these kinds of camera have; given to another kind they are refused, not ignored."""
 
@@ -25,11 +27,12 @@ NEEDED = {
     "realsense": ("serial", "the camera's serial number"),
     "v4l2": ("device", "the camera's path, best one of /dev/v4l/by-id"),
     "file": ("path", "the path of a video or of a folder of pictures"),
+    "lerobot": ("lerobot", "{ type = ..., config = ... } as LeRobot names them"),
 }
 
 
 class Camera(Section):
-    kind: Literal["sim", "pattern", "realsense", "v4l2", "file"]
+    kind: Literal["sim", "pattern", "realsense", "v4l2", "file", "lerobot"]
     width: Annotated[int, Field(ge=16, le=4096)] = 640
     height: Annotated[int, Field(ge=16, le=4096)] = 480
     rate_hz: Annotated[float, Field(gt=0, le=120)] = 30.0
@@ -45,6 +48,7 @@ class Camera(Section):
     """None: the camera chooses exposure and gain itself."""
     gain: Annotated[int, Field(ge=0)] | None = None
     """In the device's own units."""
+    lerobot: LerobotCamera | None = None
     max_age_s: Positive = 0.5
     """A run faults when the newest frame is older than this."""
     dark_level: Annotated[float, Field(ge=0, le=255)] = 8.0

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from controller.config_lerobot import SIMULATED, LerobotRobot
 from controller.config_section import Arm, Positive, PositiveArm, Section
 from controller.robots.base import ARM_JOINTS, Vector
 
@@ -95,7 +96,7 @@ class Trossen(Section):
 
 
 class Robot(Section):
-    kind: Literal["sim", "trossen"]
+    kind: Literal["sim", "trossen", "lerobot"]
     rate_hz: Annotated[float, Field(ge=50, le=1000)] = 200.0
     limits: Limits
     homing: Homing
@@ -107,6 +108,7 @@ class Robot(Section):
     left_ip: str | None = None
     right_ip: str | None = None
     trossen: Trossen = Trossen()
+    lerobot: LerobotRobot | None = None
 
     @model_validator(mode="after")
     def _poses(self) -> Robot:
@@ -116,6 +118,10 @@ class Robot(Section):
             _inside("park", self.park, self.limits.lower, self.limits.upper)
         if self.kind == "trossen":
             self._addresses()
+        if self.kind == "lerobot" and self.lerobot is None:
+            raise ValueError("kind = 'lerobot' needs a table [robot.lerobot] with type and config")
+        if self.lerobot is not None and self.kind != "lerobot":
+            raise ValueError(f"[robot.lerobot] is a matter of kind = 'lerobot', not of {self.kind!r}")
         return self
 
     def _addresses(self) -> None:
@@ -128,3 +134,8 @@ class Robot(Section):
                 raise ValueError(f"{name} = {address!r} is no IPv4 address, like 192.168.1.5") from None
         if self.left_ip == self.right_ip:
             raise ValueError(f"left_ip and right_ip are both {self.left_ip!r}; each arm has its own address")
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether this robot publishes a world that simulated cameras can show."""
+        return self.kind == "sim" or (self.lerobot is not None and self.lerobot.type == SIMULATED)

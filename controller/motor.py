@@ -57,7 +57,7 @@ class Motor:
     def __init__(self, child: Child, clock: Clock) -> None:
         self._child, self._clock = child, clock
         child.status["temperature"] = np.nan
-        self.robot, self._scene = make(child.config, child.open("world"))
+        self.robot, self._scene = make(child.config, child.open("world"), child.again)
         self._segments = child.open("segment").reader()
         self._segment = np.zeros((), layout.SEGMENT)
         self._command: Command | None = None

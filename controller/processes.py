@@ -24,10 +24,20 @@ class Process:
     outlives_supervisor: bool = False
 
 
+def _robot_start_s(config: Config) -> float:
+    """LeRobot imports PyTorch, and the arms' driver tries for 20 s to reach one that is not there."""
+    return 90.0 if config.robot.kind == "lerobot" else 30.0
+
+
 def table(config: Config) -> list[Process]:
     """Every child of a daemon with this configuration, in the order in which they are started."""
     rows = [
-        Process("motor", "controller.motor", FaultCode.MOTOR_LOST, beat_s=0.25, outlives_supervisor=True),
+        Process(
+            *("motor", "controller.motor", FaultCode.MOTOR_LOST),
+            beat_s=0.25,
+            start_s=_robot_start_s(config),
+            outlives_supervisor=True,
+        ),
         Process("control", "controller.control", FaultCode.CONTROL_LOST, beat_s=0.25),
         Process("link", "controller.link", FaultCode.LINK_LOST, beat_s=1.0),
     ]

@@ -76,7 +76,7 @@ def _robot(daemon: Supervisor, now_ns: int) -> dict[str, Any]:
     return {
         "kind": config.kind,
         "joint_names": list(JOINT_NAMES),
-        **{key: record[field].round(5).tolist() if known else None for key, field in vectors.items()},
+        **{key: [_number(value, 5) for value in record[field]] if known else None for key, field in vectors.items()},
         "temperature": _temperature(daemon),
         "contact": _contact(config.limits.contact is not None, record["external_effort"]) if known else None,
         "mode": Mode(int(record["mode"])).name.lower() if known else None,
@@ -112,7 +112,7 @@ def _contact(watched: bool, effort: np.ndarray[Any, Any]) -> str:
 
 def _environment(daemon: Supervisor) -> dict[str, Any] | None:
     record = np.zeros((), layout.WORLD)
-    if daemon.config.robot.kind != "sim" or not daemon.owned.rings["world"].reader().newest(record):
+    if not daemon.config.robot.is_simulated or not daemon.owned.rings["world"].reader().newest(record):
         return None
     from controller.sim.task import ENVIRONMENT_NAMES, lighter_in_cup
 

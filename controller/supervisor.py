@@ -135,7 +135,7 @@ class Supervisor:
         self._closing.set()
 
     async def lay_out_scene(self, seed: int) -> None:
-        if self.config.robot.kind != "sim":
+        if not self.config.robot.is_simulated:
             raise Refused(f"robot.kind is {self.config.robot.kind!r}: there is no scene to lay out", self.allowed())
         await self.settle()
         reason = self.busy() or self.ready.missing("motor")

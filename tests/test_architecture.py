@@ -17,6 +17,7 @@ PURE = (
     "answers",
     "bodies",
     "config_camera",
+    "config_lerobot",
     "config_robot",
     "config_section",
     "contact",
@@ -32,6 +33,7 @@ PURE = (
     "jog",
     "joint_watch",
     "layout",
+    "lerobot_translation",
     "lookahead",
     "margins",
     "moves",
@@ -42,6 +44,8 @@ PURE = (
     "playback",
     "refused",
     "remainder",
+    "robots.lerobot_joints",
+    "robots.lerobot_types",
     "robots.trossen_checks",
     "robots.trossen_errors",
     "robots.trossen_stream",
@@ -60,6 +64,8 @@ DEVICES = {
     "trossen_arm": {"controller/robots/trossen_driver.py"},
     "pyrealsense2": {"controller/cameras/realsense.py"},
     "linuxpy": {"controller/cameras/v4l2.py"},
+    "lerobot": {"controller/lerobot_library.py"},
+    "draccus": {"controller/lerobot_library.py"},
     "av": {"controller/cameras/file.py", "controller/cameras/v4l2.py", "controller/video.py"},
     "cykooz_resizer": {"controller/cameras/letterbox.py"},
     "jax": {"policy_server"},
@@ -149,7 +155,8 @@ def test_a_real_time_process_imports_nothing_heavy(module):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = set(result.stdout.split())
     assert {"controller", "numpy", "ruckig"} <= loaded
-    assert not loaded & {"mujoco", "websockets", "aiohttp", "jax", "trossen_arm", "pyrealsense2", "av", "PIL"}
+    devices = {"mujoco", "trossen_arm", "pyrealsense2", "lerobot", "torch"}
+    assert not loaded & (devices | {"websockets", "aiohttp", "jax", "av", "PIL"})
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from controller import layout
-from controller.board import status_ring
-from controller.children import Running
+from controller.board import OwnedBoard, status_ring
+from controller.children import Children, Running
 from controller.config import load, shipped
 from controller.faults import FaultCode
 from controller.processes import Process, table
@@ -86,6 +86,24 @@ def test_the_status_of_a_predecessor_is_no_heartbeat(rig):
     assert not rig.running.has_beaten
     assert not rig.running.healthy
     assert rig.running.beat_age_s(rig.t_ms * MS) is None
+
+
+def test_a_child_is_told_whether_it_is_not_the_first(monkeypatch):
+    spawned = []
+
+    def process(**given):
+        spawned.extend(given["args"])
+        return SimpleNamespace(start=lambda: None)
+
+    monkeypatch.setattr("multiprocessing.get_context", lambda _: SimpleNamespace(Process=process))
+    owned = OwnedBoard(load(shipped("sim")))
+    try:
+        children = Children(load(shipped("sim")), owned, lambda *_: None)
+        children.start(children["motor"], 0)
+        children.start(children["motor"], 0)
+    finally:
+        owned.close()
+    assert [(child.name, child.again) for child in spawned] == [("motor", False), ("motor", True)]
 
 
 def test_every_process_of_a_configuration_is_in_the_table():

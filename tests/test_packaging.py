@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("controller", "policy_server", "shm")
-LOCKS = ("requirements.lock", "requirements-nodeps.lock")
+LOCKS = ("requirements.lock", "requirements-nodeps.lock", "requirements-lerobot.lock")
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def locked() -> dict[str, str]:
+def locked(name: str) -> dict[str, str]:
     """Version by package name."""
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if not line.startswith("#")]
     return {pin.name: next(iter(pin.specifier)).version for pin in pins}
 
@@ -72,10 +72,13 @@ def test_a_program_starts_without_simulation_video_and_plots(module):
 
 
 def test_the_lock_pins_every_dependency_within_its_bounds():
-    pins = locked()
-    for requirement in map(Requirement, sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"])):
-        assert requirement.name in pins, f"{requirement.name} is not locked: run make lock"
-        assert pins[requirement.name] in requirement.specifier, f"{requirement}: run make lock"
+    extras = dict(PROJECT["optional-dependencies"])
+    apart = extras.pop("lerobot")  # in an environment of its own
+    for name, wanted in [(LOCKS[0], sum(extras.values(), PROJECT["dependencies"])), (LOCKS[2], apart)]:
+        pins = locked(name)
+        for requirement in map(Requirement, wanted):
+            assert requirement.name in pins, f"{requirement.name} is not locked: run make lock"
+            assert pins[requirement.name] in requirement.specifier, f"{requirement}: run make lock"
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -86,6 +89,6 @@ def test_a_lock_names_no_registry_and_no_path_of_a_machine(name):
         assert "/" not in line, line
 
 
-@pytest.mark.parametrize("name", [".ci/run", "scripts/setup", "scripts/check"])
+@pytest.mark.parametrize("name", [".ci/run", "scripts/setup", "scripts/setup-lerobot", "scripts/check"])
 def test_a_script_can_be_run(name):
     assert os.access(ROOT / name, os.X_OK)

@@ -36,4 +36,8 @@ def _make(name: str, config: CameraConfig, world: Ring) -> Camera:
         from controller.cameras.file import FileCamera
 
         return FileCamera(name, config)
+    if config.kind == "lerobot":
+        from controller.cameras.lerobot import LerobotCamera
+
+        return LerobotCamera(name, config)
     raise CameraError(f"cameras.{name}.kind = {config.kind!r} has no adapter in this version")

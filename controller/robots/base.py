@@ -30,8 +30,8 @@ class JointState:
     """One reading of all joints, in JOINT_NAMES order.
 
     t_ns: instant of the reading, CLOCK_MONOTONIC. q: rad, grippers m. qd: rad/s, m/s. effort: N m, N.
-    external_effort: N m, N: what pushes against the joints from outside, nan where the driver does not say.
-    temperature: degrees Celsius, of each joint's hottest part, nan where the driver does not say.
+    external_effort: N m, N: what pushes against the joints from outside. temperature: degrees Celsius, of each joint's
+    hottest part. The last three are nan where the driver does not say.
     """
 
     t_ns: int

@@ -16,8 +16,11 @@ class Layable(Protocol):
     def lay_out(self, seed: int, scene_count: int | None = None) -> None: ...
 
 
-def make(config: Config, world: Ring) -> tuple[Robot, Layable | None]:
-    """The robot, not yet connected, and its scene if it is simulated. Raises RobotError."""
+def make(config: Config, world: Ring, again: bool) -> tuple[Robot, Layable | None]:
+    """The robot, not yet connected, and its scene if it is simulated. Raises RobotError.
+
+    again: another process of this daemon was connected before, or tried; nobody watches the arms for what comes now.
+    """
     if config.robot.kind == "sim":
         from controller.robots.sim import SimRobot
 
@@ -32,6 +35,13 @@ def make(config: Config, world: Ring) -> tuple[Robot, Layable | None]:
         from controller.robots.trossen import TrossenRobot
 
         return TrossenRobot(config.robot), None
+    if config.robot.kind == "lerobot":
+        from controller.robots.lerobot import LerobotRobot
+
+        any_robot = LerobotRobot(
+            config.robot, again=again, world_writer=world.writer(), world_reader=world.reader()
+        )
+        return any_robot, any_robot.scene
     raise RobotError(f"robot.kind = {config.robot.kind!r} has no adapter in this version; use 'sim'")
 
 
