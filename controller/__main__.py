@@ -21,7 +21,11 @@ log = logging.getLogger("controller")
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="pi0-controller", description="The robot's controller daemon.")
+    parser = argparse.ArgumentParser(
+        prog="pi0-controller",
+        description="The robot's controller daemon.",
+        epilog="pi0-controller import-lerobot FILE: write the configuration of a kit that LeRobot's FILE describes",
+    )
     parser.add_argument("--config", required=True, help="a TOML file, or a shipped one: sim, trossen_stationary")
     parser.add_argument("--socket", type=Path, help="operator's unix socket (default: daemon.socket)")
     return parser.parse_args(argv)
@@ -29,6 +33,10 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon until it is told to end. Returns the exit code."""
+    if (argv or sys.argv[1:])[:1] == ["import-lerobot"]:
+        from controller.import_lerobot import main as import_lerobot
+
+        return import_lerobot((argv or sys.argv[1:])[1:])
     from controller.logs import complain, set_up_logging
     from controller.systemd import Manager, one_line
 
