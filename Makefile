@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long check bench closed-loop soak docs lock clean setup
+.PHONY: help demo test test-long test-lerobot check bench closed-loop soak docs lock clean setup setup-lerobot
 unexport PYTHONPATH
 unexport PYTHONHOME
 unexport PYTHONDONTWRITEBYTECODE
@@ -27,6 +27,10 @@ endif
 
 test-long: setup ## the tests that are thorough rather than quick
 	@$(PYTHON) -m pytest --durations=10 --benchmark-disable -m long $(ARGS)
+
+test-lerobot: setup-lerobot ## the tests that call LeRobot itself, and the demo through its interface
+	@.venv-lerobot/bin/python -m pytest --durations=5 $(or $(ARGS),tests/with_lerobot)
+	@$(PYTHON) -m controller.demo --robot lerobot --headless
 
 check: setup ## lint, types, who may import whom, spelling
 	@scripts/check
@@ -53,8 +57,11 @@ lock: setup ## write requirements*.lock anew from pyproject.toml; ARGS=--upgrade
 	    -o requirements-cuda.lock $(ARGS)
 
 clean: ## remove what these targets made, except runs/
-	@rm -rf .venv .uv .*_cache .hypothesis .benchmarks build dist
+	@rm -rf .venv .venv-lerobot .uv .*_cache .hypothesis .benchmarks build dist
 	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+setup-lerobot: setup ## .venv-lerobot: LeRobot and PyTorch over .venv, made or brought up to date
+	@scripts/setup-lerobot
 
 setup: ## .venv, made or brought up to date
 	@scripts/setup

@@ -1,6 +1,7 @@
 """Shared by all tests."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import settings
@@ -8,6 +9,13 @@ from hypothesis import settings
 # how long an example takes is the machine's business: no test bounds real time from above
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
+
+HAS_LEROBOT = find_spec("lerobot") is not None
+collect_ignore = [] if HAS_LEROBOT else ["with_lerobot"]
+
+
+def pytest_report_header() -> str:
+    return "" if HAS_LEROBOT else "tests/with_lerobot: LeRobot has an environment of its own; make test-lerobot"
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 
 from controller.config import load, parse, shipped
 from controller.demo.__main__ import main
-from controller.demo.options import POLICIES, TOY, Options, controller_toml, server_command, toy_command
+from controller.demo.options import POLICIES, TOY, Options, controller_toml, daemon_command, server_command, toy_command
 from controller.demo.processes import Program, ProgramError
 from controller.demo.progress import Progress, live_line
 from controller.demo.serving import wait_until_ready
@@ -29,6 +29,29 @@ def test_the_configuration_is_the_shipped_one_but_for_what_the_demo_sets():
     assert made.recorder.directory == "/some/where"
     assert made.model_copy(update={"policy": sim.policy, "robot": sim.robot, "recorder": sim.recorder}) == sim
     assert made.robot.model_copy(update={"seed": sim.robot.seed}) == sim.robot
+
+
+def test_the_same_simulation_as_a_robot_of_lerobots():
+    made = parse(controller_toml(Options(robot="lerobot", seed=5), "ws://127.0.0.1:4711", Path("/some/where")), "demo")
+    assert (made.robot.kind, made.robot.lerobot.type, made.robot.lerobot.config) == ("lerobot", "pi0sim", {"seed": 5})
+    assert made.robot.is_simulated
+    assert made.cameras == load(shipped("sim")).cameras
+
+
+def test_only_the_daemon_runs_where_lerobot_is(monkeypatch):
+    monkeypatch.setattr(sys, "prefix", "/some/where/.venv")
+    usual, other = Options(), Options(robot="lerobot")
+    assert daemon_command(usual, Path("c"), Path("s"))[0] == server_command(other, Path("t"))[0] == sys.executable
+    assert daemon_command(other, Path("c"), Path("s"))[0] == "/some/where/.venv-lerobot/bin/python"
+
+
+def test_a_demo_without_lerobot_says_how_to_get_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    with pytest.raises(SystemExit) as ended:
+        main(["--robot", "lerobot", "--runs-dir", str(tmp_path / "runs")])
+    assert ended.value.code == 2
+    assert "python, which is not there: make setup-lerobot" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_servers_command_carries_the_choices():
@@ -56,7 +79,7 @@ def test_a_run_is_asked_for_only_what_the_demo_was_asked_for():
     assert Options(execution_horizon=0).run_options == {"execution_horizon": 0}
 
 
-WRONG = [("--seam", "smooth"), ("--speed", "2"), ("--speed", "nan"), ("--execution-horizon", "128")]
+WRONG = [("--robot", "ur5"), ("--seam", "smooth"), ("--speed", "2"), ("--speed", "nan"), ("--execution-horizon", "128")]
 
 
 @pytest.mark.parametrize("wrong", WRONG)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from controller.demo import host
-from controller.demo.options import POLICIES, TOY_NOTE, Options
+from controller.demo.options import POLICIES, ROBOTS, TOY_NOTE, Options, daemon_python
 from controller.demo.paths import Paths
 from controller.demo.processes import ProgramError
 from controller.demo.progress import Progress
@@ -75,6 +75,7 @@ def _report(
         "episodes_succeeded": succeeded,
         "prompt": options.prompt,
         "policy": options.policy,
+        "robot": options.robot,
         "note": TOY_NOTE if options.is_toy else None,
         "latency_ms": options.latency_ms,
         "latency_jitter_ms": options.latency_jitter_ms,
@@ -154,6 +155,7 @@ def _options(argv: Sequence[str] | None) -> Options:
     )
     add = parser.add_argument
     add("--policy", choices=POLICIES, default=usual.policy, help="pi0-toy: a tiny pi0 made on the spot; means nothing")
+    add("--robot", choices=ROBOTS, default=usual.robot, help="lerobot: through LeRobot (make setup-lerobot)")
     add("--prompt", default=usual.prompt, help="the task in words")
     add("--latency-ms", type=float, default=usual.latency_ms, help="the server answers no sooner than this")
     add("--latency-jitter-ms", type=float, default=usual.latency_jitter_ms, help="varied by up to this")
@@ -164,7 +166,10 @@ def _options(argv: Sequence[str] | None) -> Options:
     add("--execution-horizon", type=_horizon, help="steps of a chunk to be past before the next request leaves")
     add("--headless", action="store_true", help="no live line, as in a CI job")
     add("--runs-dir", type=Path, default=usual.runs_dir, help="gets a new directory for this demo")
-    return Options(**vars(parser.parse_args(argv)))
+    options = Options(**vars(parser.parse_args(argv)))
+    if not daemon_python(options).exists():
+        parser.error(f"--robot {options.robot} needs {daemon_python(options)}, which is not there: make setup-lerobot")
+    return options
 
 
 def _count(text: str) -> int:

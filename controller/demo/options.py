@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from controller.config import shipped
+from controller.config_lerobot import SIMULATED
 from controller.run_options import Seam
 
 TOY = "pi0-toy"
 POLICIES = ("scripted", TOY)
+ROBOTS = ("sim", "lerobot")
 TOY_NOTE = "toy policy: random parameters, its motion means nothing"
 
 
@@ -22,11 +24,13 @@ TOY_NOTE = "toy policy: random parameters, its motion means nothing"
 class Options:
     """The choices of one demo. Episode i plays in the scene of seed + i; a toy's parameters are those of seed.
 
+    robot: sim, or lerobot: the same simulation as a robot of LeRobot's, with LeRobot installed in .venv-lerobot.
     seam, speed, execution_horizon: as `pi0ctl run` takes them; None: as the daemon does it without being asked.
     """
 
     prompt: str = "put the lighter into the cup"
     policy: str = "scripted"
+    robot: str = "sim"
     latency_ms: float = 25.0
     latency_jitter_ms: float = 5.0
     seed: int = 0
@@ -67,9 +71,16 @@ def server_command(options: Options, toy: Path) -> list[str]:
     ]
 
 
-def daemon_command(config: Path, socket: Path) -> list[str]:
+def daemon_python(options: Options) -> Path:
+    """What the daemon runs on: this Python, or the one with LeRobot that scripts/setup-lerobot makes beside it."""
+    if options.robot == "sim":
+        return Path(sys.executable)
+    return Path(sys.prefix).with_name(".venv-lerobot") / "bin" / "python"
+
+
+def daemon_command(options: Options, config: Path, socket: Path) -> list[str]:
     """The controller with that configuration, commanded through that socket."""
-    return [sys.executable, "-u", "-m", "controller", "--config", str(config), "--socket", str(socket)]
+    return [str(daemon_python(options)), "-u", "-m", "controller", "--config", str(config), "--socket", str(socket)]
 
 
 def controller_toml(options: Options, server_url: str, recordings: Path) -> str:
@@ -77,6 +88,8 @@ def controller_toml(options: Options, server_url: str, recordings: Path) -> str:
     table = tomllib.loads(shipped("sim").read_text(encoding="utf-8"))
     table["policy"]["url"] = server_url
     table["robot"]["seed"] = options.seed
+    if options.robot == "lerobot":
+        table["robot"] |= {"kind": "lerobot", "lerobot": {"type": SIMULATED, "config": {"seed": options.seed}}}
     table["recorder"]["directory"] = str(recordings)
     lines = ["# Written by the demo from the shipped sim.toml.", *_toml(table, ())]
     return "\n".join(lines) + "\n"

@@ -74,7 +74,7 @@ def play(options: Options, paths: Paths, progress: Progress) -> Outcome:
             toml = controller_toml(options, url, paths.recordings.absolute())
             paths.config.write_text(toml, encoding="utf-8")
             progress.say(f"policy server at {url}; starting the daemon")
-            with Program("daemon", daemon_command(paths.config, socket), paths.daemon_log) as daemon:
+            with Program("daemon", daemon_command(options, paths.config, socket), paths.daemon_log) as daemon:
                 operator = _Operator(Client(socket), daemon, progress)
                 try:
                     operator.wait_until_listening()

@@ -1,0 +1,1 @@
+"""Imported by LeRobot as a module, for functions that robots and cameras never call."""
