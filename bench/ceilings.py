@@ -13,10 +13,12 @@ import jax.numpy as jnp
 from policy_server.model.roofline import Device
 
 
-def compiled(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-    """The program for such arguments, and the seconds its compilation took."""
+def compiled(
+    function: Callable[..., Any], *arguments: Any, options: dict[str, Any] | None = None
+) -> tuple[Any, float]:
+    """The program for such arguments, and the seconds its compilation took. options: of the compiler."""
     started_s = time.monotonic()
-    program = jax.jit(function).lower(*arguments).compile()
+    program = jax.jit(function).lower(*arguments).compile(compiler_options=options)
     return program, time.monotonic() - started_s
 
 

@@ -17,8 +17,9 @@ import numpy as np
 from ceilings import compiled
 from timings import Timing
 
+from policy_server import stages
 from policy_server.continuation import soft_mask
-from policy_server.model import fast, pi0, roofline, rtc, tree
+from policy_server.model import fast, pi0, roofline, tree
 from policy_server.model.dims import IMAGE_SIZE, Pi0
 from policy_server.model.fused import Weights
 
@@ -59,17 +60,19 @@ class Pieces:
 
     def whole(self, weights: Weights, case: Case, *, start: bool = False) -> Iterator[Timing]:
         """From uint8 pictures on the host to actions on the host; with `start`, how long the host is busy with that."""
-        arguments = self._arguments(case)
-        function = partial(rtc.sample_guided if case.guided else fast.sample, plan=self._plan)
-        program, compile_s = compiled(function, weights, *jax.device_put(arguments, self._device))
+        arguments, plan, device = self._arguments(case), self._plan, self._device
+        started_s = time.monotonic()
+        seeing = stages.compile_seeing(weights, plan, arguments[0].images, device)
+        sampling = stages.compile_sampling(weights, plan, seeing, arguments, device)
+        compile_s = time.monotonic() - started_s
 
         def begin() -> jax.Array:
-            return program(weights, *jax.device_put(arguments, self._device))
+            return stages.start(seeing, sampling, weights, arguments, device)
 
         if not np.isfinite(np.asarray(begin())).all():
             raise ArithmeticError(f"{case}: the actions are not finite; the times would mean nothing")
         whole = self._time(str(case), lambda: np.asarray(begin()))
-        yield self._with_program(whole, program, compile_s, self._work(case))
+        yield self._with_program(whole, sampling, compile_s, self._work(case))
         if start:
             pending: list[jax.Array] = []
             yield self._time(
@@ -99,13 +102,16 @@ class Pieces:
         inputs, x = jax.device_put(host, self._device)
         pictures = inputs.images.reshape(-1, *inputs.images.shape[2:])
         vision, prefix = partial(fast.vision, plan=plan), partial(fast.prefix, plan=plan)
-        yield self._time_program("vision", work.vision, vision, weights.vision, pictures)
+        options = stages.SEEING if self._device.platform == "gpu" else None
+        yield self._time_program("vision", work.vision, vision, weights.vision, pictures, options=options)
         seen = jax.jit(vision)(weights.vision, pictures)
         yield self._time_program("prefix", work.prefix, prefix, weights, seen, inputs)
         context = jax.jit(prefix)(weights, seen, inputs)
 
+        towards = self._direction()
+
         def advance(weights: Weights, context: fast.Context, x: jax.Array, step: Any) -> jax.Array:
-            return x - fast.velocity(weights, context, x, step, plan) / plan.num_steps
+            return x - towards(weights, context, x, step) / plan.num_steps
 
         def flow(weights: Weights, context: fast.Context, x: jax.Array) -> jax.Array:
             return fast.flow(weights.steps, x, plan, lambda x, step: advance(weights, context, x, step))
@@ -115,6 +121,17 @@ class Pieces:
         yield self._time_program(f"all {plan.num_steps} steps", work.steps, flow, weights, context, x)
         fresh = _Fresh(x)
         yield self._time("actions to host", fresh.read, fresh.renew)
+
+    def _direction(self) -> Callable[..., jax.Array]:
+        """The flow's, as the plan has it."""
+        plan = self._plan
+        if not plan.kernels:
+            return partial(fast.velocity, plan=plan)
+        from policy_server.model import kernel_flow
+
+        return lambda weights, context, x, step: kernel_flow.velocity(
+            weights, context, kernel_flow.share(context), x, step, plan
+        )
 
     def _time(self, what: str, run: Callable[[], object], prepare: Callable[[], object] = lambda: None) -> Timing:
         """Time `run`, which waits for its own result. `prepare` comes before each run and does not count."""
@@ -129,9 +146,16 @@ class Pieces:
         self._say(f"{what}: p50 {timing.p50_ms:.3f} ms, max {timing.max_ms:.3f} ms")
         return timing
 
-    def _time_program(self, what: str, work: roofline.Stage, function: Callable[..., Any], *arguments: Any) -> Timing:
+    def _time_program(
+        self,
+        what: str,
+        work: roofline.Stage,
+        function: Callable[..., Any],
+        *arguments: Any,
+        options: dict[str, Any] | None = None,
+    ) -> Timing:
         """Time a function of arrays that already lie on the device."""
-        program, compile_s = compiled(function, *arguments)
+        program, compile_s = compiled(function, *arguments, options=options)
         timing = self._time(what, lambda: jax.block_until_ready(program(*arguments)))
         return self._with_program(timing, program, compile_s, work)
 

@@ -29,7 +29,8 @@ from timings import Grid, Timing, timings_grid
 
 from policy_server.checkpoint import load_params
 from policy_server.config import PolicyConfig, load_config, parse_config
-from policy_server.model import attention, fast, roofline, tree
+from policy_server.model import fast, roofline, tree
+from policy_server.model.choice import plan_for
 from policy_server.model.dims import Pi0
 from policy_server.model.fused import fuse
 from policy_server.toy import CONFIG as TOY
@@ -90,18 +91,12 @@ def cases(options: argparse.Namespace) -> list[Case]:
 
 def plan_of(options: argparse.Namespace, sizes: Pi0, device: jax.Device, console: Console) -> fast.Plan:
     """What the server chooses on this device, unless told otherwise."""
-    vision, prefix = sizes.siglip, sizes.prefix
-    heads = (
-        (vision.num_heads, vision.num_heads, vision.width // vision.num_heads),
-        (prefix.num_heads, prefix.num_kv_heads, prefix.head_dim),
-    )
-    chosen = (
-        [attention.choose(device, options.dtype, *each, console.print) for each in heads]
-        if options.attention == "auto"
-        else [options.attention, options.attention]
-    )
-    unroll = device.platform != "cpu" if options.unroll is None else options.unroll
-    return fast.Plan(sizes, options.steps, options.dtype, *chosen, unroll=unroll)
+    plan = plan_for(sizes, options.steps, options.dtype, device, console.print)
+    if options.attention != "auto":
+        plan = replace(plan, vision_attention=options.attention, prefix_attention=options.attention)
+    if options.kernels is not None:
+        plan = replace(plan, kernels=options.kernels)
+    return replace(plan, unroll=options.unroll)
 
 
 def describe(config: PolicyConfig, plan: fast.Plan, device: jax.Device, limits: roofline.Device) -> dict[str, str]:
@@ -120,7 +115,8 @@ def describe(config: PolicyConfig, plan: fast.Plan, device: jax.Device, limits: 
         "roofline": f"{limits.flop_per_s / 1e12:.4g} TFLOP/s, {limits.bytes_per_s / 1e9:.4g} GB/s ({limits.source})",
         "model": f"{config.name}: {sizes.type}, {num_parameters / 1e6:.2f} M parameters",
         "call": f"{plan.dtype}, {sizes.max_token_len} prompt tokens, horizon {sizes.action_horizon}, "
-        f"{plan.num_steps} steps {'written out' if plan.unroll else 'in a loop'}",
+        f"{plan.num_steps} steps {'written out' if plan.unroll else 'in a loop'}, "
+        f"layers of the flow {'as kernels of our own' if plan.kernels else 'by XLA'}",
         "attention": f"vision {plan.vision_attention}, prefix {plan.prefix_attention}",
         "peak device memory": "not told by this device" if peak_bytes is None else f"{peak_bytes / 1e9:.2f} GB",
     }
@@ -176,7 +172,8 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=count, default=10, metavar="N", help="of the flow (%(default)s)")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="(%(default)s)")
     parser.add_argument("--attention", choices=("auto", "xla", "cudnn"), default="auto", help="auto: as the server")
-    parser.add_argument("--unroll", action=argparse.BooleanOptionalAction, help="write the steps out (not on a CPU)")
+    parser.add_argument("--unroll", action="store_true", help="write the flow's steps out")
+    parser.add_argument("--kernels", action=argparse.BooleanOptionalAction, help="of the flow (as the server)")
     parser.add_argument("--rtc", action="store_true", help="time every call with real-time chunking, too")
     parser.add_argument("--components", action=argparse.BooleanOptionalAction, default=True, help="time the pieces")
     parser.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True, help="time the plain path")

@@ -20,9 +20,8 @@ from policy_server.checkpoint import find_params, load_params
 from policy_server.compile_cache import keep_compiled
 from policy_server.config import STATE_DIM, PolicyConfig, load_config
 from policy_server.continuation import check_length, read_rest
-from policy_server.model import attention
+from policy_server.model.choice import plan_for
 from policy_server.model.dims import IMAGE_SIZE
-from policy_server.model.fast import Plan
 from policy_server.model.fused import fuse
 from policy_server.model.rtc import target_of
 from policy_server.noise import Noise
@@ -202,7 +201,7 @@ def load_policy(
         weights = jax.block_until_ready(fuse(params, settings.sizes, num_steps))
     programs = Programs(
         weights,
-        _plan(settings, num_steps, dtype, device, say),
+        plan_for(settings.sizes.without_lora, num_steps, dtype, device, say),
         buckets=(*settings.model.token_buckets, settings.sizes.max_token_len),
         cameras=len(settings.data.cameras),
         guided=rtc,
@@ -231,24 +230,3 @@ def _adapters(config: PolicyConfig) -> list[str]:
         for name, expert in experts.items()
         if (lora := expert.attn_lora) is not None
     ]
-
-
-def _plan(
-    config: PolicyConfig,
-    num_steps: int,
-    dtype: Literal["bfloat16", "float32"],
-    device: jax.Device,
-    say: Callable[[str], None],
-) -> Plan:
-    """A CPU runs a loop as fast as written-out steps, and compiles it ten times faster."""
-    sizes = config.sizes.without_lora
-    vision, prefix = sizes.siglip, sizes.prefix
-    head_dim = vision.width // vision.num_heads
-    return Plan(
-        sizes,
-        num_steps,
-        dtype,
-        attention.choose(device, dtype, vision.num_heads, vision.num_heads, head_dim, say),
-        attention.choose(device, dtype, prefix.num_heads, prefix.num_kv_heads, prefix.head_dim, say),
-        unroll=device.platform != "cpu",
-    )

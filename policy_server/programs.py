@@ -1,7 +1,8 @@
 """The compiled programs of one model, and the way of one observation through them.
 
-Runs in the policy server's worker thread. Every shape is known from the configuration: one program per prompt bucket,
-and one more each for guided sampling. Always holds: once `compile_all` has returned, nothing is compiled again.
+Runs in the policy server's worker thread. Every shape is known from the configuration: one program for the pictures,
+one per prompt bucket, and one more each for guided sampling. Always holds: once `compile_all` has returned, nothing is
+compiled again.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from policy_server.model import rtc
+from policy_server import stages
 from policy_server.model.dims import IMAGE_SIZE
-from policy_server.model.fast import Plan, sample
+from policy_server.model.fast import Plan
 from policy_server.model.fused import Weights
 from policy_server.model.pi0 import Inputs
+from policy_server.stages import Program
 from policy_server.transforms import ModelInputs
 
 Floats = NDArray[np.float32]
-Program = Callable[..., jax.Array]
 
 WARM_RUNS = 5
 """Runs of a fresh program before it is trusted with a robot: the first few of a GPU warm up and capture its graph."""
@@ -50,17 +51,18 @@ class Programs:
         self._cameras = cameras
         self._guided = guided
         self._device = device
-        self._compiled: dict[_Shape, Program] = {}
+        self._seeing: Program | None = None
+        self._sampling: dict[_Shape, Program] = {}
 
     def compile_all(self, say: Callable[[str], None]) -> dict[bool, float]:
         """Compile and warm every program; the median run in ms of the largest, by whether it is guided."""
         medians_ms: dict[bool, float] = {}
         for shape in self._shapes():
             started_s = time.monotonic()
-            program = self._program(shape)
+            self._programs(shape)
             compiled_s = time.monotonic()
             arguments = self._zeros(shape)
-            runs_ms = [self._timed_ms(program, arguments) for _ in range(WARM_RUNS)]
+            runs_ms = [self._timed_ms(shape, arguments) for _ in range(WARM_RUNS)]
             medians_ms[shape.guided] = float(np.median(runs_ms[1:]))
             say(
                 f"compiled tokens={shape.tokens} rtc={shape.guided} seconds={compiled_s - started_s:.1f} "
@@ -77,29 +79,25 @@ class Programs:
         tokens = next(bucket for bucket in self._buckets if bucket >= needed)
         prompt = inputs.tokens[:tokens], inputs.token_mask[:tokens]
         batch: list[Any] = [array[None] for array in (inputs.images, inputs.image_masks, *prompt, inputs.state)]
-        arguments = (Inputs(*batch), noise[None], *(guide or ()))
-        program = self._program(_Shape(tokens, guide is not None))
-        return np.asarray(program(self._weights, *jax.device_put(arguments, self._device)))[0]
+        return self._run(_Shape(tokens, guide is not None), (Inputs(*batch), noise[None], *(guide or ())))[0]
 
     def _shapes(self) -> Iterator[_Shape]:
         for guided in (False, True) if self._guided else (False,):
             for tokens in self._buckets:
                 yield _Shape(tokens, guided)
 
-    def _program(self, shape: _Shape) -> Program:
-        if shape not in self._compiled:
-            function = rtc.sample_guided if shape.guided else sample
-            # Asked for bfloat16 as well, full precision might cost the fast kernels.
-            precision = "highest" if self._plan.dtype == "float32" else None
-            with jax.default_matmul_precision(precision):
-                lowered = jax.jit(function, static_argnames="plan").lower(
-                    self._weights, *jax.tree.map(self._as_argument, self._zeros(shape)), plan=self._plan
-                )
-            self._compiled[shape] = lowered.compile()
-        return self._compiled[shape]
+    def _run(self, shape: _Shape, arguments: tuple[Any, ...]) -> Floats:
+        return np.asarray(stages.start(*self._programs(shape), self._weights, arguments, self._device))
 
-    def _as_argument(self, array: NDArray[Any]) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=jax.sharding.SingleDeviceSharding(self._device))
+    def _programs(self, shape: _Shape) -> tuple[Program, Program]:
+        if self._seeing is None:
+            images = self._zeros(shape)[0].images
+            self._seeing = stages.compile_seeing(self._weights, self._plan, images, self._device)
+        if shape not in self._sampling:
+            self._sampling[shape] = stages.compile_sampling(
+                self._weights, self._plan, self._seeing, self._zeros(shape), self._device
+            )
+        return self._seeing, self._sampling[shape]
 
     def _zeros(self, shape: _Shape) -> tuple[Any, ...]:
         sizes = self._plan.sizes
@@ -113,7 +111,7 @@ class Programs:
         ]
         return (Inputs(*inputs), chunk, *((chunk, chunk) if shape.guided else ()))
 
-    def _timed_ms(self, program: Program, arguments: tuple[Any, ...]) -> float:
+    def _timed_ms(self, shape: _Shape, arguments: tuple[Any, ...]) -> float:
         started_ns = time.monotonic_ns()
-        np.asarray(program(self._weights, *jax.device_put(arguments, self._device)))
+        self._run(shape, arguments)
         return (time.monotonic_ns() - started_ns) / 1e6

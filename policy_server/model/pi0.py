@@ -25,8 +25,8 @@ MIN_PERIOD, MAX_PERIOD = 4e-3, 4.0
 class Inputs(NamedTuple):
     """One batch, as the transforms make it.
 
-    images: uint8 (b, cameras, 224, 224, 3). image_masks: bool (b, cameras). tokens: int32 (b, t).
-    token_mask: bool (b, t). state: float32 (b, action_dim), normalised.
+    images: uint8 (b, cameras, 224, 224, 3); for `fast.py` also what its `see` made of them. image_masks: bool
+    (b, cameras). tokens: int32 (b, t). token_mask: bool (b, t). state: float32 (b, action_dim), normalised.
     """
 
     images: Array

@@ -1,0 +1,127 @@
+"""The flow on its kernels, interpreted, against the same flow in XLA's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from policy_server.config import load_config
+from policy_server.model import choice, dims, fast, kernel_flow, kernels
+from policy_server.model.fused import Weights, fuse
+from policy_server.model.pi0 import Inputs
+from policy_server.model.tree import nested
+from policy_server.toy import CONFIG, toy_params
+
+SMALL = dims.Pi0(
+    type="pi0",
+    siglip=dims.Siglip(width=12, depth=1, mlp_dim=20, num_heads=3, patch_size=28),
+    prefix=dims.Gemma(width=16, depth=1, mlp_dim=24, num_heads=4, num_kv_heads=1, head_dim=128),
+    suffix=dims.Gemma(width=128, depth=1, mlp_dim=512, num_heads=4, num_kv_heads=1, head_dim=128),
+    action_dim=9,
+    action_horizon=11,
+    max_token_len=6,
+    vocabulary=30,
+)
+
+QUICKLY = {"xla_backend_optimization_level": 0}
+"""Compiler options: every program here runs once."""
+
+
+def quick(function: Callable[..., Any], plan: fast.Plan) -> Callable[..., Any]:
+    return jax.jit(partial(function, plan=plan), compiler_options=QUICKLY)
+
+
+def flow_of(sizes: dims.Pi0) -> tuple[Weights, fast.Context, jax.Array, Any, fast.Plan]:
+    """A batch of two: the second lacks one of three cameras, whose tokens are more than one share of the keys."""
+    plan = fast.Plan(sizes, 2, "float32")
+    rng = np.random.default_rng(1)
+    params = nested({path: jnp.asarray(leaf) for path, leaf in toy_params(sizes, 4).items()})
+    weights = fuse(params, sizes, plan.num_steps)
+    inputs = Inputs(
+        jnp.asarray(rng.integers(0, 256, (2, 3, 224, 224, 3)), jnp.uint8),
+        jnp.asarray([[True, True, True], [True, False, True]]),
+        jnp.asarray(rng.integers(0, sizes.vocabulary, (2, 6)), jnp.int32),
+        jnp.asarray([[True] * 6, [True] * 4 + [False] * 2]),
+        jnp.asarray(rng.normal(size=(2, sizes.action_dim)), jnp.float32),
+    )
+    x = jnp.asarray(rng.normal(size=(2, sizes.action_horizon, sizes.action_dim)), jnp.float32)
+    context = quick(fast.embed, plan)(weights, inputs)
+    return weights, context, x, jax.tree.map(lambda rows: rows[1], weights.steps), plan
+
+
+@pytest.mark.parametrize(("kind", "depth"), [("pi0", 2), ("pi05", 1)])
+def test_the_kernels_give_the_flow_s_direction(kind: Any, depth: int) -> None:
+    experts = {name: replace(getattr(SMALL, name), depth=depth) for name in ("prefix", "suffix")}
+    sizes = replace(SMALL, type=kind, **experts)
+    assert kernel_flow.fits(sizes)
+    weights, context, x, step, plan = flow_of(sizes)
+    assert context.cache[0][0].shape[1] > kernels.KEYS
+    want = quick(fast.velocity, plan)(weights, context, x, step)
+    got = quick(kernel_flow.velocity, plan)(weights, context, kernel_flow.share(context), x, step)
+    assert np.abs(want).max() > 0.1
+    np.testing.assert_allclose(got, want, atol=2e-4 * float(np.abs(want).max()))
+
+
+def test_a_sum_of_parts_is_the_product() -> None:
+    x, w = (jnp.asarray(np.random.default_rng(2).normal(size=shape), jnp.float32) for shape in ((64, 256), (256, 64)))
+    parts = kernels.product(x, w, parts=2)
+    assert parts.shape == (2, 64, 64)
+    np.testing.assert_allclose(parts.sum(0), x @ w, atol=1e-4)
+    np.testing.assert_allclose(kernels.product(x, w), x @ w, atol=1e-4)
+
+
+def test_full_size_fits_and_a_toy_does_not() -> None:
+    assert kernel_flow.fits(load_config("pi0_base").sizes.without_lora)
+    assert kernel_flow.fits(load_config("pi05_base").sizes.without_lora)
+    assert not kernel_flow.fits(replace(SMALL, suffix=replace(SMALL.suffix, width=96)))
+    assert not kernel_flow.fits(replace(SMALL, suffix=replace(SMALL.suffix, num_kv_heads=2)))
+    assert not kernel_flow.fits(replace(SMALL, action_horizon=kernels.ROWS))
+    assert "width = 64" in CONFIG
+
+
+class Gpu:
+    """What a device must say to be asked for its kernels."""
+
+    platform = "gpu"
+
+
+def test_a_device_is_asked_before_it_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(choice.attention, "choose", lambda *_: "xla")
+
+    def kernels_of(error: Any) -> bool:
+        monkeypatch.setattr(kernel_flow, "error_of_a_layer", error)
+        return choice.plan_for(SMALL, 10, "bfloat16", Gpu(), said.append).kernels  # type: ignore[arg-type]
+
+    def refuse(*_: Any) -> float:
+        raise RuntimeError("no such instruction\nand more")
+
+    assert kernels_of(lambda *_: 0.004)
+    assert said == []
+    assert not kernels_of(lambda *_: 0.5)
+    assert not kernels_of(lambda *_: float("nan"))
+    assert not kernels_of(refuse)
+    assert said == [
+        "no kernels for the flow: their answer is 0.5 off",
+        "no kernels for the flow: their answer is nan off",
+        "no kernels for the flow: RuntimeError: no such instruction",
+    ]
+
+
+def test_a_cpu_takes_the_flow_that_runs_anywhere() -> None:
+    said: list[str] = []
+    assert choice.plan_for(SMALL, 10, "bfloat16", jax.devices("cpu")[0], said.append) == fast.Plan(
+        SMALL, 10, "bfloat16"
+    )
+    assert said == []
+
+
+def test_the_probe_of_a_layer_passes_where_the_kernels_are_right() -> None:
+    assert kernel_flow.error_of_a_layer(SMALL, jax.devices("cpu")[0]) < 0.02
