@@ -3,7 +3,8 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-lerobot check bench closed-loop soak docs lock clean setup setup-lerobot
+.PHONY: help demo test test-long test-lerobot test-systemd check bench closed-loop soak docs lock clean setup setup-lerobot \
+    install install-server uninstall
 unexport PYTHONPATH
 unexport PYTHONHOME
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,7 +22,7 @@ test: setup ## all tests but the long ones
 ifdef ARGS
 	@$(PYTHON) -m pytest --durations=10 $(ARGS)
 else
-	@$(PYTHON) -m pytest --durations=10 --numprocesses=auto --dist=worksteal --benchmark-disable -m "not stack and not long"
+	@$(PYTHON) -m pytest --durations=10 --numprocesses=auto --dist=worksteal --benchmark-disable -m "not stack and not long and not systemd"
 	@$(PYTHON) -m pytest --durations=10 -m "not long" tests/stack
 endif
 
@@ -31,6 +32,9 @@ test-long: setup ## the tests that are thorough rather than quick
 test-lerobot: setup-lerobot ## the tests that call LeRobot itself, and the demo through its interface
 	@.venv-lerobot/bin/python -m pytest --durations=5 $(or $(ARGS),tests/with_lerobot)
 	@$(PYTHON) -m controller.demo --robot lerobot --headless
+
+test-systemd: setup ## as root: installs into a container that boots a real systemd, and tests the services there
+	@$(PYTHON) -m pytest --durations=10 tests/systemd $(ARGS)
 
 check: setup ## lint, types, who may import whom, spelling
 	@scripts/check
@@ -51,7 +55,7 @@ COMPILE := uv pip compile --quiet --python-version 3.11 --no-annotate --custom-c
 
 lock: setup ## write requirements*.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
 	@export PATH="$$PATH:$$PWD/.uv/bin"; \
-	$(COMPILE) --universal --fork-strategy fewest --extra sim --extra pi0 --extra trossen --extra realsense --extra v4l2 \
+	$(COMPILE) --universal --fork-strategy fewest --extra sim --extra pi0 --extra trossen --extra realsense --extra v4l2 --extra completion \
 	    --extra dev -o requirements.lock $(ARGS) && \
 	$(COMPILE) --python-platform x86_64-manylinux_2_28 --extra pi0 --extra cuda -c requirements.lock \
 	    -o requirements-cuda.lock $(ARGS)
@@ -65,3 +69,12 @@ setup-lerobot: setup ## .venv-lerobot: LeRobot and PyTorch over .venv, made or b
 
 setup: ## .venv, made or brought up to date
 	@scripts/setup
+
+install: ## as root: the controller as a service of this machine, under /opt/pi0-controller; again: an upgrade
+	@scripts/install controller
+
+install-server: ## as root: the policy server as a service of the GPU machine, under /opt/pi0-controller
+	@scripts/install server
+
+uninstall: ## as root: remove what install put here; configuration and recordings stay
+	@scripts/uninstall

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("controller")
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """What the command takes; shell completions are made from it."""
     parser = argparse.ArgumentParser(
         prog="pi0-controller",
         description="The robot's controller daemon.",
@@ -28,7 +29,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--config", required=True, help="a TOML file, or a shipped one: sim, trossen_stationary")
     parser.add_argument("--socket", type=Path, help="operator's unix socket (default: daemon.socket)")
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     from controller.logs import complain, set_up_logging
     from controller.systemd import Manager, one_line
 
-    arguments = _arguments(argv)
+    arguments = parser().parse_args(argv)
     manager = Manager()
     path, config, reason = _configuration(arguments.config)
     if config is None:

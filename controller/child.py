@@ -1,7 +1,8 @@
 """What all child processes share: how they start, beat, report a fault and end.
 
 A child ignores SIGTERM, SIGINT and SIGHUP: systemd and a terminal send those to everybody at once, and the arms
-must come to rest before anything dies. It ends when the supervisor orders it or is gone.
+must come to rest before anything dies. Nor does it heed the SIGABRT that systemd's watchdog sends to everybody
+when the supervisor hangs. It ends when the supervisor orders it or is gone.
 """
 
 from __future__ import annotations
@@ -146,6 +147,7 @@ def main(spawned: Spawned) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGABRT,))  # abort() unblocks its own
     signal.signal(signal.SIGUSR1, lambda *_: None)  # only wakes a sleep; `orphaned` is what is looked at
     death = signal.SIGUSR1 if spawned.outlives_supervisor else signal.SIGKILL
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death, 0, 0, 0)

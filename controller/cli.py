@@ -29,7 +29,7 @@ from controller.waiting import STOP_TIMEOUT_S, StopOnLeaving, complain, follow, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command and return its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     if arguments.timeout is None:
         arguments.timeout = arguments.default_timeout_s
     try:
@@ -165,7 +165,8 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What pi0ctl takes; shell completions are made from it."""
     parser = argparse.ArgumentParser(
         prog="pi0ctl",
         description="Operate the pi0-controller daemon.",

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
@@ -92,19 +92,23 @@ def _ended_by_sigint() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _run(argv: list[str]) -> int:
+def parser(loaded: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """All commands, with the arguments of those whose modules may be loaded; shell completions are made from it."""
     parser = argparse.ArgumentParser(prog="pi0-policy-server", description="A server of robot policies, and its tools.")
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
-    chosen: _Command | None = None
     for name, (load, help_) in COMMANDS.items():
         subparser = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.")
-        if argv[:1] == [name]:
-            chosen = load()
-            chosen.add_arguments(subparser)
-    arguments = parser.parse_args(argv)
-    assert chosen is not None  # the parser has refused any other first argument
+        if name in loaded:
+            command = load()
+            command.add_arguments(subparser)
+            subparser.set_defaults(run=command.run)
+    return parser
+
+
+def _run(argv: list[str]) -> int:
+    arguments = parser(argv[:1]).parse_args(argv)  # which refuses any first argument but a command's name
     try:
-        status = chosen.run(arguments)
+        status: int = arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough: `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from controller.config import load, parse, shipped
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("controller", "policy_server", "shm")
@@ -27,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def locked(name: str) -> dict[str, str]:
+def locked(name: str = "requirements.lock") -> dict[str, str]:
     """Version by package name."""
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if not line.startswith("#")]
@@ -81,6 +83,11 @@ def test_the_lock_pins_every_dependency_within_its_bounds():
             assert pins[requirement.name] in requirement.specifier, f"{requirement}: run make lock"
 
 
+def test_the_gpu_machine_gets_the_versions_that_are_tested_here():
+    gpu, here = locked("requirements-cuda.lock"), locked()
+    assert {name: gpu[name] for name in gpu.keys() & here.keys()} == {n: here[n] for n in gpu.keys() & here.keys()}
+
+
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_names_no_registry_and_no_path_of_a_machine(name):
     lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
@@ -89,6 +96,25 @@ def test_a_lock_names_no_registry_and_no_path_of_a_machine(name):
         assert "/" not in line, line
 
 
-@pytest.mark.parametrize("name", [".ci/run", "scripts/setup", "scripts/setup-lerobot", "scripts/check"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".ci/run",
+        *(
+            f"scripts/{name}"
+            for name in ("check", "completions", "install", "setup", "setup-lerobot", "uninstall")
+        ),
+    ],
+)
 def test_a_script_can_be_run(name):
     assert os.access(ROOT / name, os.X_OK)
+
+
+def test_the_configuration_that_is_installed_is_the_simulation_in_the_service_s_places():
+    printed = subprocess.run([ROOT / "scripts" / "controller-toml"], check=True, capture_output=True, text=True).stdout
+    installed, simulation = parse(printed, "installed").model_dump(), load(shipped("sim")).model_dump()
+    assert installed["recorder"].pop("directory") == "/var/lib/pi0-controller/recordings"
+    assert installed["policy"].pop("api_key_file") == "/etc/pi0-controller/policy.key"
+    simulation["recorder"].pop("directory")
+    simulation["policy"].pop("api_key_file")
+    assert installed == simulation
