@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from servers import METADATA
+from tap import SHM, WAIT_S, Tap, check_smooth, wait_for
 
-from controller import layout
-from controller.board import specs
 from controller.client import Client, DaemonUnreachable
-from controller.config import load, shipped
+from controller.config import shipped
 from controller.demo.processes import ENDS_WITH_PARENT
-from shm.reader import Reader
 
-SHM = Path("/dev/shm")
 FAULTS = Path(__file__).parent.parent / "faults"
 LEASE_S = 0.5
-JOINTS_RING = next(spec for spec in specs(load(shipped("sim"))) if spec.name == "joints")
-WAIT_S = 40.0
-"""Watchdog of the waits: a loaded machine may be slow, a hang must end."""
-
-
-def wait_for(what: str, test: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
-    """Poll until `test` gives something true."""
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        if value := test():
-            return value
-        time.sleep(0.02)
-    raise TimeoutError(f"not within {timeout_s:g} s: {what}")
 
 
 def brisk(text: str) -> str:
@@ -76,37 +57,6 @@ def configuration(directory: Path, url: str, *, guard: bool = False, hurried: bo
     path = directory / "controller.toml"
     path.write_text(text)
     return path
-
-
-class Tap:
-    """Every motor tick of a daemon, read from outside without attaching: a plain read-only mapping."""
-
-    def __init__(self, pid: int) -> None:
-        path = wait_for("joints ring", lambda: next(SHM.glob(f"pi0c.{pid}.*.joints"), None))
-        self.spec = JOINTS_RING
-        with path.open("rb") as file:
-            whole = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
-        self.words = whole.cast("Q")
-        size_b = layout.JOINTS.itemsize
-        starts = [self.spec.record_b(slot) for slot in range(self.spec.slots)]
-        self.slots = [whole[start : start + size_b] for start in starts]
-        self.reader = Reader(self)  # type: ignore[arg-type]
-        self._record = np.zeros((), layout.JOINTS)
-        self.rows: list[np.ndarray[Any, Any]] = []
-
-    def drain(self) -> np.ndarray[Any, Any]:
-        """All rows since the tap was made; call at least once a second."""
-        while self.reader.next(self._record):
-            self.rows.append(self._record.copy())
-        return np.array(self.rows) if self.rows else np.zeros(0, layout.JOINTS)
-
-    def watch(self, seconds: float) -> np.ndarray[Any, Any]:
-        """Drain for a while."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.drain()
-            time.sleep(0.05)
-        return self.drain()
 
 
 @dataclass
@@ -171,7 +121,7 @@ class Daemon:
 
     def moving(self, tap: Tap) -> None:
         """Wait until the arms follow the policy at speed."""
-        wait_for("motion", lambda: (rows := tap.drain()).size and np.abs(rows[-1]["qd_command"]).max() > 0.2)
+        tap.until_moving()
 
     def pid_of(self, process: str) -> int:
         return int(self.status()["processes"][process]["pid"])
@@ -230,24 +180,6 @@ def daemon(
         running.kill_group()
         for name in leftovers(running.process.pid):
             (SHM / name).unlink(missing_ok=True)
-
-
-def check_smooth(rows: np.ndarray[Any, Any]) -> None:
-    """No command steps: between two ticks it moves no farther than its velocities say, plus a hair."""
-    dt_s = np.diff(rows["t_command_ns"])[:, None] * 1e-9
-    step = np.abs(np.diff(rows["q_command"], axis=0))
-    speed = np.maximum(np.abs(rows["qd_command"][1:]), np.abs(rows["qd_command"][:-1]))
-    assert (step <= speed * dt_s + 2e-3).all(), f"largest unexplained step {(step - speed * dt_s).max():.5f}"
-
-
-def rest_after_ms(rows: np.ndarray[Any, Any], t_event_ns: int) -> float:
-    """Time from the event to the first command at rest."""
-    after = rows[rows["t_command_ns"] >= t_event_ns]
-    resting = (after["qd_command"] == 0.0).all(axis=1)
-    assert resting.any(), "the arms did not come to rest"
-    first = int(np.argmax(resting))
-    assert resting[first:].all(), "the arms moved again"
-    return float(after["t_command_ns"][first] - t_event_ns) * 1e-6
 
 
 def running_fast(running: Daemon) -> Tap:

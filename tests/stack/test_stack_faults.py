@@ -18,12 +18,12 @@ from harness import (
     daemon,
     leftovers,
     program,
-    rest_after_ms,
     running_fast,
     wait_for,
     works_again,
 )
 from servers import METADATA, Answer, answering, server, sway
+from tap import rest_after_ms
 
 from controller.refused import Refused
 from policy_server.protocol import pack

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import Tap, check_smooth, configuration, daemon, leftovers, rest_after_ms, wait_for
+from harness import Tap, check_smooth, configuration, daemon, leftovers, wait_for
 from servers import HOME, METADATA, PERIOD_S, SWAY, answering, server, sway
+from tap import rest_after_ms
 
 from controller.refused import Refused
 from policy_server.protocol import pack
