@@ -79,7 +79,8 @@ class Container:
             [*ENDS_WITH_PARENT, *unshare, " ".join(MASKED), *holding], stdout=subprocess.PIPE, text=True
         )
         assert self._layer.stdout is not None
-        assert self._layer.stdout.readline() == "ready\n"
+        with self._layer.stdout as said:
+            assert said.readline() == "ready\n"
         self._start()
 
     def _start(self) -> None:
