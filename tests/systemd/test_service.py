@@ -256,3 +256,16 @@ def test_uninstall_leaves_configuration_and_data_and_nothing_else(installed: Ser
     kept = ("/etc/", "/var/lib/pi0-controller/", *of_others)
     assert {path for path in installed.container.written() if not path.startswith(kept)} == set()
     assert installed.container.path(str(CONFIG)).exists()
+
+
+def test_a_gpu_machine_gets_the_policy_server_alone(installed: Service) -> None:
+    installed.make("install-server")
+    installed.run("systemctl", "start", SERVER)
+    assert installed.shown("ActiveState", SERVER) == "active"
+    assert installed.shown("LoadState") == "not-found"
+    assert installed.shell("cd /usr/local/bin; echo pi0*") == "pi0-policy-server"
+    ask = r"exec 3<>/dev/tcp/127.0.0.1/8000; printf 'GET / HTTP/1.1\r\nHost: here\r\n\r\n' >&3; head --lines=1 <&3"
+    assert "401" in installed.shell(ask), "without the key nobody gets in"
+    installed.run("systemctl", "stop", SERVER)
+    installed.make("uninstall")
+    assert installed.leftovers() == []
