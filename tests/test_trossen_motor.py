@@ -36,6 +36,7 @@ class Kit:
         self.permit, self.permits = self.board.rings["permit"].blank(), self.board.rings["permit"].writer()
         self.chunk, self.chunks = self.board.rings["chunk"].blank(), self.board.rings["chunk"].writer()
         self.permit["speed"], self.permit["seam"] = 1.0, CONFIG.control.seam_method
+        self.permit["goal"] = HOME
         self.renew()
         monkeypatch.setattr(process, "make", lambda *_: (self.arms.robot, None))
         self.motor = Motor(self.child(config, "motor"), self.clock)
