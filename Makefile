@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long check bench closed-loop soak docs lock clean setup
+.PHONY: help demo test test-long check bench bench-compare closed-loop soak docs lock clean setup
 unexport PYTHONPATH
 unexport PYTHONHOME
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,8 +31,11 @@ test-long: setup ## the tests that are thorough rather than quick
 check: setup ## lint, types, who may import whom, spelling
 	@scripts/check
 
-bench: setup ## how fast shared memory, the policy wire and a toy model are, beside their alternatives
-	@$(PYTHON) -m pytest bench $(ARGS)
+bench: setup ## how fast everything is here, and beside what else there is; a quarter of an hour; report in runs/bench
+	@$(PYTHON) -m bench $(ARGS)
+
+bench-compare: setup ## measure again: better, worse or the same as the results that are kept in bench/results?
+	@$(PYTHON) -m bench --compare $(ARGS)
 
 closed-loop: setup ## our seams and the stock openpi-client runtime on the same simulation, delays 0 to 400 ms
 	@$(PYTHON) -m bench.closed_loop $(ARGS)
