@@ -20,8 +20,9 @@ from pathlib import Path
 
 from bench import compare, report
 from bench.host import ROOT, facts
+from bench.policy import GPU
 from bench.results import Result, merged, read, write
-from bench.suite import BENCHES, BY_NAME, Bench, rounds
+from bench.suite import BENCHES, BY_NAME, POLICY, Bench, rounds
 
 RESULTS = ROOT / "bench" / "results"
 RUNS = ROOT / "runs" / "bench"
@@ -59,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(BY_NAME)}")
     if arguments.repeats is not None and arguments.repeats < 1:
         parser.error(f"--repeats {arguments.repeats} must be 1 or more")
-    benches = [BY_NAME[name] for name in arguments.names] or list(BENCHES)
+    benches = [BY_NAME[name] for name in arguments.names] or [*BENCHES, *([POLICY] if GPU.exists() else [])]
+    if not arguments.names and not GPU.exists():
+        print(f"no {GPU}: the calls of the model are left out")
     host = facts(arguments.host)["name"]
     results, failed = measure(benches, arguments.repeats, quick=not arguments.full)
     directory = RUNS / "now" if arguments.compare else RESULTS / host

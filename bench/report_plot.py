@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from bench.results import Result, Row, names
 
@@ -39,7 +40,7 @@ def draw(one: Result, path: Path) -> bool:
     heights = [HEAD_INCH + ROW_INCH * len(rows) for rows in panels.values()]
     with matplotlib.rc_context({"font.size": 8.5, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(WIDTH_INCH, sum(heights)), layout="constrained")
-        axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
+        axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)
         for (name, rows), (axis,) in zip(panels.items(), axes, strict=True):
             _panel(axis, rows, key, unit)
             axis.set_title(name, loc="left", fontweight="bold")
@@ -57,11 +58,14 @@ def _panel(axis: Axes, rows: Sequence[Row], key: Sequence[str], unit: str) -> No
         axis.annotate(f"{p50:.3g}", (p50, place), (-6, 0), textcoords="offset points", ha="right", va="center")
     labels = [", ".join(_labelled(row, key)[1:]) or names(row, key)[0] for row in rows]
     axis.set_yticks(range(len(rows)), labels)
-    axis.invert_yaxis()
+    axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xscale("log")
-    axis.margins(x=0.12, y=0.5 / len(rows))
+    axis.margins(x=0.1)
     axis.grid(axis="x", color="#e6e6e6", linewidth=0.6)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.tick_params(labelbottom=True)
 
 
 def _labelled(row: Row, key: Sequence[str]) -> list[str]:

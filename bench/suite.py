@@ -30,7 +30,10 @@ BENCHES = (
     Bench("hand_over", "How soon is a frame of one process usable in others?", ("-m", "bench.hand_over"), 3),
     Bench("wire", "What does a request cost beside openpi's, over which link?", ("-m", "bench.micro", "wire"), 3, ()),
 )
-BY_NAME = {bench.name: bench for bench in BENCHES}
+POLICY = Bench("policy", "How long does a call of the model take, and how long must it?", ("-m", "bench.policy"), 1)
+"""Where there is a GPU; its quick size takes minutes."""
+
+BY_NAME = {bench.name: bench for bench in (*BENCHES, POLICY)}
 
 
 def rounds(benches: tuple[Bench, ...], repeats: int | None = None) -> list[Bench]:

@@ -110,7 +110,7 @@ def test_codec(benchmark: BenchmarkFixture, step: str) -> None:
     what = seen(4, "224x224")
     data = pack(what)
     benchmark.extra_info.update(
-        link="none", cameras=4, size="224x224", encoding=RAW, peer=f"ours, {step} alone", bytes=len(data)
+        link=f"{step} alone", cameras=4, size="224x224", encoding=RAW, peer=OURS, bytes=len(data)
     )
     call, argument = (pack, what) if step == "pack" else (unpack, data)
     benchmark.pedantic(call, args=(argument,), rounds=300, warmup_rounds=WARM_UP)

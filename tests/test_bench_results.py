@@ -1,12 +1,12 @@
 """Results of benchmarks: several runs made one, rows by their names, pytest-benchmark's JSON."""
 
-import json
+from importlib.util import find_spec
 
 import pytest
 
 from bench.pytest_rows import rows_of
 from bench.results import Bar, by_names, merged, read, result, spread, write
-from bench.suite import BENCHES, Bench, rounds
+from bench.suite import BY_NAME, Bench, rounds
 
 HOST = {
     "name": "a",
@@ -108,12 +108,8 @@ def test_runs_take_turns():
 
 
 def test_every_benchmark_has_a_program_and_a_question():
-    from importlib.util import find_spec
-
-    for bench in BENCHES:
+    for bench in BY_NAME.values():
         assert bench.question.endswith("?")
         assert bench.repeats >= 1
         assert bench.arguments[0] == "-m"
         assert find_spec(bench.arguments[1]), f"{bench.command} is not there"
-    assert len({bench.name for bench in BENCHES}) == len(BENCHES)
-    json.dumps([bench.command for bench in BENCHES])
