@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.results import Result, write
-from bench.tables import bars_grid, host_line, rows_grid
+from bench.tables import bars_grid, machine_line, moment_line, rows_grid
 
 
 def run_alone(bench: Callable[[bool], Result], doc: str | None) -> None:
@@ -24,7 +24,7 @@ def run_alone(bench: Callable[[bool], Result], doc: str | None) -> None:
 
 def show(one: Result) -> None:
     """On the terminal, as Markdown."""
-    print(f"{host_line(one['host'])}\n\n{rows_grid(one).as_markdown()}\n")
+    print(f"{machine_line(one['host'])}\n{moment_line(one['host'])}\n\n{rows_grid(one).as_markdown()}\n")
     if one["bars"]:
         print(f"{bars_grid(one).as_markdown()}\n")
     for note in one.get("notes", ()):

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.results import Result, read
-from bench.tables import cell, host_line
+from bench.tables import cell, moment_line
 from bench.timings import Grid
 from bench.verdict import FLOOR, Change, Verdict, changes, only_in_one
 
@@ -33,7 +33,7 @@ def lines(before: Result, now: Result, floor: float, everything: bool) -> list[s
     out = [f"## {now['bench']}: {told}", ""]
     if before["host"]["cpu"] != now["host"]["cpu"] or before["host"]["cores"] != now["host"]["cores"]:
         out += ["**These are two different machines.**", ""]
-    out += [f"- {when}: {host_line(one['host'])}" for when, one in (("before", before), ("now", now))]
+    out += [f"- {when}: {moment_line(one['host'])}" for when, one in (("before", before), ("now", now))]
     out += [f"- {text}" for text in only_in_one(before, now)] + [""]
     shown = [(name, one) for name, one in found if everything or one.verdict in SHOWN]
     if shown:

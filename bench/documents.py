@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.results import Result
 from bench.suite import BY_NAME
-from bench.tables import cell, host_line, rows_grid
+from bench.tables import cell, machine_line, moment_line, rows_grid
 from bench.timings import Grid
 
 Kept = Mapping[str, Mapping[str, Result]]
@@ -38,11 +38,11 @@ def block(what: str, host: str, kept: Kept) -> str:
     if what == "bars":
         return bars_of(list(results.values())).as_markdown()
     if what == "host":
-        return host_line(next(iter(results.values()))["host"])
+        return machine_line(next(iter(results.values()))["host"])
     if what not in results:
         raise ValueError(f"{host} has no result of {what}, only {sorted(results)}; `make bench ARGS={what}` makes it")
     one = results[what]
-    return f"`{command_of(one)}` on {host_line(one['host'])}.\n\n{rows_grid(one).as_markdown()}"
+    return f"`{command_of(one)}`; {moment_line(one['host'])}.\n\n{rows_grid(one).as_markdown()}"
 
 
 def bars_of(results: Sequence[Result]) -> Grid:

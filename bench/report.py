@@ -24,7 +24,7 @@ from bench.policy import conditions_of, rows_of
 from bench.report_plot import draw
 from bench.results import Result, read
 from bench.suite import BY_NAME
-from bench.tables import host_line, rows_grid
+from bench.tables import machine_line, moment_line, rows_grid
 
 RESULTS = ROOT / "bench" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md")
@@ -60,13 +60,13 @@ def policies(directory: Path) -> dict[str, dict[str, Any]]:
 def as_markdown(results: Sequence[Result], gpus: dict[str, dict[str, Any]], pictures: Sequence[str]) -> str:
     """The whole report. pictures: the benchmarks that have one beside it."""
     host = results[0]["host"]
-    parts = [f"# Benchmarks: {host['name']}", host_line(host), bars_of(results).as_markdown()]
+    parts = [f"# Benchmarks: {host['name']}", machine_line(host), bars_of(results).as_markdown()]
     for one in results:
         bench = BY_NAME.get(one["bench"])
         runs = one.get("runs", 1)
         parts += [
             f"## {bench.question if bench else one['bench']}",
-            f"`{command_of(one)}`, {f'medians of {runs} runs' if runs > 1 else 'one run'}; {host_line(one['host'])}",
+            f"`{command_of(one)}`, {f'medians of {runs} runs' if runs > 1 else 'one run'}; {moment_line(one['host'])}",
             *([f"![{one['bench']}]({one['bench']}.png)"] if one["bench"] in pictures else []),
             rows_grid(one).as_markdown(),
             *(["\n".join(f"- {note}" for note in one["notes"])] if one.get("notes") else []),

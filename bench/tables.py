@@ -42,19 +42,23 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def host_line(host: dict[str, Any]) -> str:
-    """The stamp: what the figures were measured on, and how quiet it was."""
+def machine_line(host: dict[str, Any]) -> str:
+    """The stamp: what the figures were measured on."""
     realtime = host["realtime"]
     rights = ", ".join(realtime["granted"]) or "no real-time rights"
     refused = "".join(f", NOT {right}" for right in realtime["refused"])
-    quiet = ", ".join(f"{host[name]:g} % {word}" for name, word in QUIET.items() if host.get(name) is not None)
     versions = ", ".join(f"{name} {host['versions'].get(name)}" for name in ("numpy", "websockets"))
     parts = [
         f"{host['cpu']}, {host['cores']} cores{', virtual machine' * host['virtual']}",
         f"Linux {host['kernel']} ({host['preemption']}), governor {host['governor']}",
         f"{rights}{refused}; {host['cpu_dma_latency']}",
         f"Python {host['python']}, {versions}",
-        f"commit {host['commit'] or 'unknown'}, {host['begun'][:10]}",
-        f"{quiet or 'load unknown'}, load {' to '.join(f'{load:g}' for load in host['load'])}",
     ]
     return "; ".join(parts)
+
+
+def moment_line(host: dict[str, Any]) -> str:
+    """And when, of which code, and how quiet the machine was."""
+    quiet = [f"{host[name]:g} % {word}" for name, word in QUIET.items() if host.get(name) is not None]
+    load = " to ".join(f"{load:g}" for load in host["load"])
+    return f"commit {host['commit'] or 'unknown'}, {host['begun'][:10]}: {', '.join([*quiet, f'load {load}'])}"

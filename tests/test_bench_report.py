@@ -88,7 +88,7 @@ def test_a_document_is_filled_between_its_marks_and_stays_so(results):
     assert filled(once, kept) == once
     rows = filled(text.format("wire"), kept)
     assert "| gigabit | 4 | stock | 9 | 1.5 | 3 |" in rows
-    assert "`python -m bench.micro wire` on a cpu" in rows
+    assert "`python -m bench.micro wire`; commit abc, 2026-01-02: 12.5 % busy" in rows
     assert "a cpu, 2 cores" in filled(text.format("host"), kept)
 
 
