@@ -21,7 +21,8 @@ from pathlib import Path
 from bench import compare, report
 from bench.host import ROOT, facts
 from bench.policy import GPU
-from bench.results import Result, merged, read, write
+from bench.result_files import read, write
+from bench.results import Result, merged
 from bench.suite import BENCHES, BY_NAME, POLICY, Bench, rounds
 
 RESULTS = ROOT / "bench" / "results"

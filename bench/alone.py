@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.results import Result, write
+from bench.result_files import write
+from bench.results import Result
 from bench.tables import bars_grid, machine_line, moment_line, rows_grid
 
 

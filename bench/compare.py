@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.results import Result, read
+from bench.result_files import read
+from bench.results import Result
 from bench.tables import cell, moment_line
 from bench.timings import Grid
 from bench.verdict import FLOOR, Change, Verdict, changes, only_in_one

@@ -51,16 +51,20 @@ class Host:
         load: runnable programs, the average of a minute, before and after.
         """
         took_s = time.monotonic() - self._begin_s
-        waited = waited_us()
-        known = waited is not None and self._waited_us is not None and took_s > 0.0
         return {
             **self._facts,
             "begun": self._begun.isoformat(timespec="seconds"),
             "took_s": round(took_s, 1),
             **CpuTime.now().since(self._cpu_time),
-            "cpu_waited_percent": round((waited - self._waited_us) / took_s / 1e4, 1) if known else None,
+            "cpu_waited_percent": self._waited_percent(took_s),
             "load": [round(self._load, 1), round(os.getloadavg()[0], 1)],
         }
+
+    def _waited_percent(self, took_s: float) -> float | None:
+        now_us = waited_us()
+        if now_us is None or self._waited_us is None or took_s <= 0.0:
+            return None
+        return round((now_us - self._waited_us) / took_s / 1e4, 1)
 
 
 def facts(name: str | None = None) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from typing import Any
 from bench.alone import show
 from bench.host import ROOT, Host
 from bench.pytest_rows import rows_of
-from bench.results import Bar, Result, result, write
+from bench.result_files import write
+from bench.results import Bar, Result, result
 
 Rows = Sequence[dict[str, Any]]
 ROUND_TRIP_BOUND_MS = 2.0

@@ -22,7 +22,8 @@ from bench.documents import bars_of, command_of, filled
 from bench.host import ROOT, facts
 from bench.policy import conditions_of, rows_of
 from bench.report_plot import draw
-from bench.results import Result, read
+from bench.result_files import read
+from bench.results import Result
 from bench.suite import BY_NAME
 from bench.tables import machine_line, moment_line, rows_grid
 

@@ -8,11 +8,9 @@ the end of the name. After `merged` they are medians of the runs, which "repeats
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -146,24 +144,3 @@ def _round(value: Any) -> Any:
     if not math.isfinite(value):
         raise ValueError(f"a benchmark found {value}; leave out what was not measured, or give None")
     return float(f"{value:.{DIGITS}g}")
-
-
-def write(one: Result, path: Path) -> None:
-    """As JSON, a row to a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    listed = {name: "\n".join(["[", *_lines(one[name]), "  ]"]) for name in ("rows", "bars") if one[name]}
-    rest = json.dumps(one | dict.fromkeys(listed), indent=1, ensure_ascii=False, allow_nan=False)
-    for name, text in listed.items():
-        rest = rest.replace(f'"{name}": null', f'"{name}": {text}', 1)
-    path.write_text(rest + "\n", encoding="utf-8")
-
-
-def _lines(rows: Sequence[Row]) -> list[str]:
-    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
-    return [f"  {line}," for line in lines[:-1]] + [f"  {lines[-1]}"]
-
-
-def read(path: Path) -> Result:
-    """One result."""
-    one: Result = json.loads(path.read_text(encoding="utf-8"))
-    return one

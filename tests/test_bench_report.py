@@ -10,7 +10,8 @@ from bench import compare, report
 from bench.documents import filled
 from bench.policy import rows_of
 from bench.report_plot import draw
-from bench.results import Bar, merged, result, write
+from bench.result_files import write
+from bench.results import Bar, merged, result
 
 HOST = {
     "name": "a-host", "cpu": "a cpu", "cores": 2, "virtual": True, "kernel": "6.1", "preemption": "PREEMPT",

@@ -1,12 +1,17 @@
 """Results of benchmarks: several runs made one, rows by their names, pytest-benchmark's JSON."""
 
+import ast
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from bench.pytest_rows import rows_of
-from bench.results import Bar, by_names, merged, read, result, spread, write
+from bench.result_files import read, write
+from bench.results import Bar, by_names, merged, result, spread
 from bench.suite import BY_NAME, Bench, rounds
+
+BENCH = Path(__file__).parent.parent / "bench"
 
 HOST = {
     "name": "a",
@@ -113,3 +118,22 @@ def test_every_benchmark_has_a_program_and_a_question():
         assert bench.repeats >= 1
         assert bench.arguments[0] == "-m"
         assert find_spec(bench.arguments[1]), f"{bench.command} is not there"
+
+
+def docstring(path):
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+PURE = [path for path in sorted(BENCH.glob("*.py")) if "Pure." in docstring(path)]
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
+def test_what_is_called_pure_touches_neither_clock_nor_system(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imported = {alias.name for node in nodes for alias in node.names} | {getattr(node, "module", "") for node in nodes}
+    assert not imported & {"os", "time", "socket", "subprocess", "threading", "multiprocessing", "pathlib"}
+
+
+def test_the_rules_of_comparison_are_pure():
+    assert {"results", "verdict", "suite", "tables", "documents", "pytest_rows", "link_shape"} <= {p.stem for p in PURE}

@@ -8,7 +8,8 @@ import pytest
 
 from bench import __main__ as program
 from bench.hand_over import measure
-from bench.results import result, write
+from bench.result_files import write
+from bench.results import result
 from bench.suite import Bench
 from bench.transports import TRANSPORTS
 from bench.wire_peers import JPEG, OURS, RAW, STOCK, asking, message, observation, serving
@@ -16,7 +17,7 @@ from bench.wire_peers import JPEG, OURS, RAW, STOCK, asking, message, observatio
 WRITES = """
 import sys
 from pathlib import Path
-from bench.results import read, write
+from bench.result_files import read, write
 kept, at = Path({kept!r}), sys.argv.index("--json")
 one = read(kept)
 one["rows"][0]["p50_ms"] += 1.0
