@@ -16,6 +16,7 @@ import math
 import multiprocessing
 import select
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -95,9 +96,14 @@ def serve(listener: socket.socket, target: tuple[str, int], link: Link, seed: in
     """Connect everyone who comes with `target`, for ever. The same seed loses the same segments."""
     for number in itertools.count():
         near, _ = listener.accept()
+        try:
+            far = socket.create_connection(target)
+        except OSError as error:  # as over a real link: this client is refused, later ones may not be
+            print(f"no connection to {target[0]}:{target[1]}: {error}", file=sys.stderr)
+            near.close()
+            continue
         lanes = tuple(Lane(link, np.random.default_rng((seed, number, way))) for way in range(2))
-        ends = near, socket.create_connection(target)
-        threading.Thread(target=carry, args=(*ends, lanes), daemon=True).start()
+        threading.Thread(target=carry, args=(near, far, lanes), daemon=True).start()
 
 
 def _in_process(port: Connection, target: tuple[str, int], link: Link) -> None:

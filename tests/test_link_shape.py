@@ -80,3 +80,17 @@ def test_every_byte_comes_through_in_order_and_the_end_too():
             assert client.recv(16) == b"done"
             assert client.recv(16) == b""
     assert came.digest() == hashlib.sha256(sent).digest()
+
+
+def test_a_server_that_is_not_there_yet_costs_one_connection():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        target = server.getsockname()[1]
+    with through(GIGABIT, target) as port:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            assert client.recv(16) == b""
+        with socket.create_server(("127.0.0.1", target)) as server:
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                far, _ = server.accept()
+                with far:
+                    far.sendall(b"here")
+                assert client.recv(16) == b"here"
