@@ -58,9 +58,9 @@ def bench(name: str) -> Result:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "benchmark.json"
         command = [sys.executable, "-m", "pytest", "-q", f"bench/{micro.file}", f"--benchmark-json={file}"]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
-            print(done.stdout, file=sys.stderr)
+            print(done.stdout, done.stderr, file=sys.stderr)
             done.check_returncode()
         rows = rows_of(json.loads(file.read_text(encoding="utf-8")), micro.unit)
     return result(name, host.header(), rows, micro.bars(rows), key=micro.key)

@@ -109,7 +109,7 @@ def test_runs_take_turns():
     a, b = (Bench(name, "?", ("-m", name), repeats) for name, repeats in (("a", 3), ("b", 1)))
     assert [bench.name for bench in rounds((a, b))] == ["a", "b", "a", "a"]
     assert [bench.name for bench in rounds((a, b), 2)] == ["a", "b", "a", "b"]
-    assert a.command == "python -m a"
+    assert a.command == "python -m a --quick"
 
 
 def test_every_benchmark_has_a_program_and_a_question():
