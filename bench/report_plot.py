@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from bench.results import Result, Row, names
+from bench.results import ENOUGH, Result, Row, names
 
 OURS = {"ours", "shm", "write", "newest", "wake"}
 OUR_COLOUR, PEER_COLOUR = "#0072b2", "#888888"
@@ -18,12 +18,12 @@ ROW_INCH, HEAD_INCH, WIDTH_INCH = 0.24, 0.75, 9.0
 
 
 def unit_of(one: Result) -> str | None:
-    """Of the times of its rows; None where they have no median and 99th percentile."""
+    """Of the times of its rows; None where they have no median and maximum."""
     units = {
         field.removeprefix("p50_")
         for row in one["rows"]
         for field in row
-        if field.startswith("p50_") and field.replace("p50_", "p99_") in row
+        if field.startswith("p50_") and field.replace("p50_", "max_") in row
     }
     return min(units) if len(units) == 1 else None
 
@@ -44,16 +44,17 @@ def draw(one: Result, path: Path) -> bool:
         for (name, rows), (axis,) in zip(panels.items(), axes, strict=True):
             _panel(axis, rows, key, unit)
             axis.set_title(name, loc="left", fontweight="bold")
-        axes[-1][0].set_xlabel(f"{unit}: median (dot) to 99th percentile (bar's end)")
+        axes[-1][0].set_xlabel(f"{unit}: median (dot) to 99th percentile, or to the longest of fewer than {ENOUGH}")
         figure.savefig(path, dpi=110)
     return True
 
 
 def _panel(axis: Axes, rows: Sequence[Row], key: Sequence[str], unit: str) -> None:
     for place, row in enumerate(rows):
-        p50, p99 = row[f"p50_{unit}"], row[f"p99_{unit}"]
+        p50 = row[f"p50_{unit}"]
+        end = row.get(f"p99_{unit}", row[f"max_{unit}"])
         colour = OUR_COLOUR if OURS & set(names(row, key)) else PEER_COLOUR
-        axis.plot([p50, p99], [place, place], color=colour, linewidth=2.0, alpha=0.5, solid_capstyle="butt")
+        axis.plot([p50, end], [place, place], color=colour, linewidth=2.0, alpha=0.5, solid_capstyle="butt")
         axis.plot([p50], [place], "o", color=colour, markersize=5)
         axis.annotate(f"{p50:.3g}", (p50, place), (-6, 0), textcoords="offset points", ha="right", va="center")
     labels = [", ".join(_labelled(row, key)[1:]) or names(row, key)[0] for row in rows]

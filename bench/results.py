@@ -21,6 +21,7 @@ Row = Mapping[str, Any]
 
 BUSY = ("busy_percent", "steal_percent", "cpu_waited_percent")
 DIGITS = 4
+ENOUGH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,15 @@ def result(
 
 
 def spread(values: Sequence[float], unit: str, scale: float = 1.0) -> dict[str, float]:
-    """Number, median and tail; each is a value that occurred, times `scale`."""
+    """Number, median and tail; each is a value that occurred, times `scale`.
+
+    Fewer than ENOUGH values have no 99th percentile: it would be the largest by another name.
+    """
     if not len(values):
         raise ValueError(f"no value of {unit} was measured; see why the benchmark timed nothing")
-    p50, p99 = np.quantile(values, (0.5, 0.99), method="inverted_cdf") * scale
-    return {"n": len(values), f"p50_{unit}": float(p50), f"p99_{unit}": float(p99), f"max_{unit}": max(values) * scale}
+    p50, p99 = (float(value) * scale for value in np.quantile(values, (0.5, 0.99), method="inverted_cdf"))
+    tail = {f"p99_{unit}": p99} if len(values) >= ENOUGH else {}
+    return {"n": len(values), f"p50_{unit}": p50, **tail, f"max_{unit}": max(values) * scale}
 
 
 def names(row: Row, key: Sequence[str]) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def test_a_frame_reaches_all_readers_of_a_transport(kind):
     with closing(kind(4096, 2)) as transport:
         found = measure(transport, 5)
     assert found["n"] == 10
-    assert 0.0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"]
+    assert 0.0 < found["p50_ms"] <= found["max_ms"]
     assert found["mb_per_s"] > 0.0
 
 
