@@ -379,6 +379,21 @@ def test_letting_go_waits_for_no_arm_for_ever_and_does_not_raise(held, monkeypat
     assert "an arm was not let go" in caplog.text
 
 
+def test_a_mistake_while_connecting_or_letting_go_leaves_no_arm_behind(arms, caplog):
+    def mistake():
+        raise TypeError("incompatible function arguments")
+
+    left, _ = arms.drivers
+    left.get_joint_limits = mistake
+    with pytest.raises(TypeError):
+        arms.robot.connect()
+    assert [arm.owner for arm in arms.arms] == [None, None]
+    left.cleanup = mistake
+    arms.robot.disconnect()
+    assert "an arm was not let go; it brakes when this process has ended" in caplog.text
+    assert "incompatible function arguments" in caplog.text
+
+
 def test_letting_go_of_an_arm_that_has_failed_does_not_raise(held):
     def fail():
         raise held.sdk.RuntimeError("TCP connection closed unexpectedly")
