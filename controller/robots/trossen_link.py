@@ -65,6 +65,7 @@ class ArmLink:
         self._require(checks.at_rest(self.arm, before.qd), checks.inside(self.arm, before.q, limits))
         self._driver.enter_position_mode()
         state = self._newer(before)
+        self._require(checks.inside(self.arm, state.q, limits))  # it may have sagged while its brakes were released
         low, high = limits.commands
         goal = np.clip(state.q, low, high)
         time_s = max(1.0 / self._config.rate_hz, float((np.abs(goal - state.q) / SETTLE).max()))
