@@ -161,7 +161,7 @@ def test_an_arm_that_sags_when_it_takes_hold_is_refused():
 
 @pytest.mark.parametrize("q", [-0.06, np.nan])
 def test_the_set_point_is_never_where_no_joint_can_be(q):
-    """What is read in position mode becomes the set-point: it is held against the range as the reading before it was."""
+    """What is read in position mode becomes the set-point, so it is held against the range as well."""
     rig = Arms()
     take_hold = rig.sdk.TrossenArmDriver.set_all_modes
 
