@@ -28,7 +28,6 @@ MOTOR = "pi0-controller: motor"
 """As the motor process calls itself in ps."""
 
 CAMERA_S = 5.0
-ARMS_S = 6.0
 USB_CAMERAS = ("realsense", "v4l2")
 DAEMON_STEP = "start it when all here is well: systemctl start pi0-controller"
 
@@ -124,7 +123,7 @@ def _arms(config: Config, status: Status | None) -> list[Finding]:
     if held := _held():
         return held
     untold = f"robot.kind = {config.robot.kind!r}: the daemon alone can look at it; ask again beside it"
-    return factory.inspect(_patient(config)) or [Finding(Level.OK, "arms", untold)]
+    return factory.inspect(config) or [Finding(Level.OK, "arms", untold)]
 
 
 def _held() -> list[Finding]:
@@ -135,14 +134,6 @@ def _held() -> list[Finding]:
         for found in psutil.process_iter(["cmdline"])
         if (found.info["cmdline"] or [""])[0].startswith(MOTOR)
     ]
-
-
-def _patient(config: Config) -> Config:
-    """The doctor does not wait as long as a daemon for arms that do not answer."""
-    trossen = config.robot.trossen
-    patience = {"connect_timeout_s": min(trossen.connect_timeout_s, ARMS_S)}
-    robot = config.robot.model_copy(update={"trossen": trossen.model_copy(update=patience)})
-    return config.model_copy(update={"robot": robot})
 
 
 def timed(config: Config, status: Status | None, *, infer: bool) -> tuple[list[Section], float]:
