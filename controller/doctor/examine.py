@@ -24,8 +24,9 @@ from controller.robots import factory
 from controller.robots.base import Vector
 from controller.summary import Status, look_up
 
-MOTOR = "pi0-controller: motor"
-"""As the motor process calls itself in ps."""
+CHILDREN = ("pi0-controller: motor", "pi0-controller: control")
+"""As they call themselves in ps. A daemon whose arms do not answer starts its motor process again and again: that one
+alone may be missed."""
 
 CAMERA_S = 5.0
 USB_CAMERAS = ("realsense", "v4l2")
@@ -129,11 +130,11 @@ def _arms(config: Config, status: Status | None) -> list[Finding]:
 def _held() -> list[Finding]:
     """A daemon that was not asked has the arms and cameras: hands off."""
     step = "name its socket with --socket, or stop it"
-    return [
-        Finding(Level.FAIL, "daemon", f"another one runs, pid {found.pid}: its devices are not touched", step)
-        for found in psutil.process_iter(["cmdline"])
-        if (found.info["cmdline"] or [""])[0].startswith(MOTOR)
-    ]
+    for found in psutil.process_iter(["cmdline"]):
+        if (found.info["cmdline"] or [""])[0].startswith(CHILDREN):
+            text = f"another one runs, with pid {found.pid} in it: its devices are not touched"
+            return [Finding(Level.FAIL, "daemon", text, step)]
+    return []
 
 
 def timed(config: Config, status: Status | None, *, infer: bool) -> tuple[list[Section], float]:
