@@ -29,7 +29,8 @@ CHILDREN = ("pi0-controller: motor", "pi0-controller: control")
 alone may be missed."""
 
 CAMERA_S = 5.0
-USB_CAMERAS = ("realsense", "v4l2")
+DEVICES = ("realsense", "v4l2", "lerobot")
+"""Kinds of camera that one process alone can have."""
 DAEMON_STEP = "start it when all here is well: systemctl start pi0-controller"
 
 Look = Callable[[], list[Finding]]
@@ -100,13 +101,14 @@ def _pose(status: Status | None) -> Vector | None:
 
 
 def _usb(config: Config) -> list[Finding]:
-    return usb_topology.findings() if any(one.kind in USB_CAMERAS for one in config.cameras.values()) else []
+    mbit_each = max((usb_topology.sent_mbit(one) for one in config.cameras.values()), default=0.0)
+    return usb_topology.findings(mbit_each) if mbit_each > 0.0 else []
 
 
 def _cameras(config: Config, status: Status | None) -> list[Look]:
     if status is not None:
         return [lambda: daemon.cameras(status)]
-    if any(one.kind in USB_CAMERAS for one in config.cameras.values()) and _held():
+    if any(one.kind in DEVICES for one in config.cameras.values()) and _held():
         return [_held]
     return [
         (lambda name=name, one=one: camera.inspect(name, one, CAMERA_S))  # type: ignore[misc]
