@@ -319,6 +319,9 @@ def test_it_goes_on_where_it_ended_with_the_checklist_first(
     daemon.operations.called.clear()
     assert bring_up(daemon, state, monkeypatch, LIST + JOG, "--from", "jog left_joint_1") == Exit.REFUSED
     assert [argument[0] for _, argument in daemon.operations.called] == ["left_joint_1"] * 2
+    daemon.operations.values["config_fingerprint"] = "of the same file with the arms' addresses exchanged"
+    assert bring_up(daemon, state, monkeypatch, LIST, "--from", "jog left_joint_1") == Exit.REFUSED
+    assert "comes after 'reading', which nobody has confirmed yet" in capsys.readouterr().out
     assert bring_up(daemon, state, monkeypatch, LIST, "--from", "somewhere") == Exit.USAGE
 
 
