@@ -241,7 +241,7 @@ def test_peer_has_a_name_and_a_slow_directory_does_not_delay_it(monkeypatch: pyt
             loop = asyncio.get_running_loop()
             monkeypatch.setattr(
                 unix_socket,
-                "_user_name",
+                "user_name",
                 lambda _uid: asyncio.run_coroutine_threadsafe(released.wait(), loop).result(),
             )
             monkeypatch.setattr(unix_socket, "NAME_TIMEOUT_S", 0.01)

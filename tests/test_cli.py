@@ -338,6 +338,24 @@ def test_progress_is_shown_on_a_terminal_only(daemon: ServedOperations) -> None:
     os.close(reading)
 
 
+@pytest.mark.parametrize("hung_up", [True, False])
+def test_a_terminal_that_is_closed_stops_the_motion(daemon: ServedOperations, hung_up: bool) -> None:
+    reading, writing = os.openpty()
+    command = [sys.executable, "-m", "controller.cli", "--socket", str(daemon.path), "home"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writing)
+    os.close(writing)
+    shown = b""
+    while b"fastest joint" not in shown:
+        assert select.select([reading], [], [], 20)[0]
+        shown += os.read(reading, 65536)
+    os.close(reading)  # from now on nothing can be written there
+    if hung_up:
+        process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=20)
+    assert [name for name, _ in daemon.operations.called] == ["home", "stop"]
+    assert process.returncode != Exit.DONE
+
+
 def test_progress_of_a_dry_run_says_so(daemon: ServedOperations) -> None:
     reading, writing = os.openpty()
     command = [sys.executable, "-m", "controller.cli", "--socket", str(daemon.path), "run", "--prompt", "x", "--dry"]

@@ -220,14 +220,15 @@ def test_a_daemon_that_may_not_be_asked_is_left_alone(
     assert "you may not use" in capsys.readouterr().err
 
 
-def test_the_devices_of_a_daemon_elsewhere_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("child", examine.CHILDREN)
+def test_the_devices_of_a_daemon_elsewhere_are_not_touched(child: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def process(*command: str) -> Any:
         return SimpleNamespace(pid=4711, info={"cmdline": list(command) or None})
 
     def inspect(*_: Any) -> Any:
         raise AssertionError("touched")
 
-    running = [process(), process("python", "x"), process(examine.MOTOR)]
+    running = [process(), process("python", "x"), process(child)]
     monkeypatch.setattr(examine.psutil, "process_iter", lambda _fields: running)
     monkeypatch.setattr(examine.factory, "inspect", inspect)
     monkeypatch.setattr(examine.camera, "inspect", inspect)

@@ -55,6 +55,7 @@ class Kit:
 
     def begin(self, state):
         self.permit["state"] = state.code
+        self.permit["goal"] = HOME if state is State.HOMING else np.nan
         if state is not State.IDLE:
             self.permit["motion_id"] += 1
         self.renew()

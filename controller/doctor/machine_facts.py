@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import grp
 import json
 import os
@@ -19,6 +18,7 @@ import psutil
 from controller.board import specs
 from controller.config import Config, Realtime
 from controller.doctor.machine import Disk, Machine, Rights
+from controller.unix_socket import user_name
 
 STEAL_S = 1.0
 RIGHTS_TIMEOUT_S = 8.0
@@ -143,7 +143,7 @@ def rights(realtime: Realtime) -> Rights:
         awake=told["awake"],
         late_p99_us=told["late_p99_us"],
         late_max_us=told["late_max_us"],
-        user=getpass.getuser(),
+        user=user_name(os.getuid()),
         unit=_unit(priority),
         awake_group=_group_of(Path("/dev/cpu_dma_latency")),
     )
