@@ -149,7 +149,7 @@ def test_nothing_begins_while_it_is_under_way(rig):
     rig.supervisor.reloading.under_way = True
     assert rig.supervisor.allowed() == ["stop"]
     with pytest.raises(Refused, match="being read again"):
-        asyncio.run(rig.supervisor.home())
+        asyncio.run(rig.supervisor.home(1.0))
 
 
 def test_one_that_does_not_begin_anew_is_named(rig, path, monkeypatch):
