@@ -1,6 +1,7 @@
 """What the units say beside what the programs say: times that contain one another, devices that come later."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,17 @@ def test_what_makes_devices_is_outside_of_the_unit_that_may_not():
 def test_every_unit_is_installed_and_explained(unit):
     assert re.search(rf"\b{unit.stem}\b", (ROOT / "scripts" / "install").read_text(encoding="utf-8"))
     assert f"`{unit.name}`" in (ROOT / "systemd" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["DESTDIR", "PREFIX", "prefix"])
+def test_a_place_that_cannot_be_chosen_is_refused_and_not_ignored(name):
+    script = f"{name}=/tmp/package; source scripts/service; must_be_possible"
+    ended = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "cannot install elsewhere (DESTDIR, PREFIX, prefix)" in ended.stderr
+
+
+def test_who_is_not_root_is_told_so():
+    script = "id() { echo 1000; }; source scripts/service; must_be_possible"
+    ended = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "bash: needs root: the same with sudo before make\n")
