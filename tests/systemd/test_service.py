@@ -24,8 +24,9 @@ pytestmark = pytest.mark.systemd
 
 FAILING_UV = """#!/bin/sh
 case $1 in pip) echo "no network" >&2; exit 2;; esac
-PATH=${PATH#*:} exec uv "$@"
+PATH=${PATH#*:}:.uv/bin exec uv "$@"
 """
+"""In the place of the real one, which is in PATH or where scripts/setup puts it."""
 
 CHILDREN = ("motor", "control", "link", "guard", camera_process("cam_low"), "recorder")
 
