@@ -6,6 +6,7 @@ Nothing moves: arms are braked or not touched, and the policy server is asked to
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -84,8 +85,11 @@ def _rights(config: Config, real: bool) -> list[Finding]:
 def _disk(config: Config, status: Status | None) -> list[Finding]:
     told = look_up(status, "recorder", "faults")
     directory = Path(told).parent if told else Path(config.recorder.directory).absolute()
-    busy = status is not None and status.get("state") in ("homing", "running")
-    return machine.judge_disk(machine_facts.disk(directory, write=not busy))
+    if status is None:
+        return machine.judge_disk(machine_facts.disk(directory, write=True))
+    busy = status.get("state") in ("homing", "running")
+    ours = os.access(machine_facts.nearest(directory), os.W_OK)  # else the daemon's, which is another user
+    return machine.judge_disk(machine_facts.disk(directory, write=ours and not busy))
 
 
 def _server(config: Config, status: Status | None, infer: bool) -> list[Finding]:

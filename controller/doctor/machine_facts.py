@@ -98,9 +98,14 @@ def _limit(path: Path) -> int | None:
     return int(text) if text.isdecimal() and int(text) < UNLIMITED_B else None
 
 
+def nearest(directory: Path) -> Path:
+    """It, or the one above it that exists."""
+    return next(path for path in (directory, *directory.parents) if path.is_dir())
+
+
 def disk(directory: Path, *, write: bool) -> Disk:
     """Write and forget a file where the recordings go, as far as that is wanted and allowed."""
-    there = next(path for path in (directory, *directory.parents) if path.is_dir())
+    there = nearest(directory)
     try:
         free_b = psutil.disk_usage(str(there)).free
         rate = _writing(there) if write and free_b > 2 * WRITTEN_B else None
