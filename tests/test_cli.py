@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
@@ -83,13 +84,31 @@ def test_home_slowly(daemon: ServedOperations) -> None:
     assert daemon.operations.called == [("home", 0.2)]
 
 
+def jogged(daemon: ServedOperations, by: float) -> None:
+    """The motion is over, and left_joint_1 has gone so far; nan: nobody knows where it is."""
+    values = daemon.operations.values
+    q = list(values["robot"]["q_command"])
+    q[1] += by
+    values["robot"] |= {"q_command": [] if math.isnan(by) else q}
+    values |= {"state": "idle", "homed": False}
+
+
 def test_jog_waits_and_says_that_the_arms_are_not_homed(
     daemon: ServedOperations, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    daemon.operations.during_motion = lambda: daemon.operations.values.update(state="idle", homed=False)
+    daemon.operations.during_motion = lambda: jogged(daemon, -0.05)
     assert pi0ctl(daemon, "jog", "left_joint_1", "-0.05") == Exit.DONE
     assert daemon.operations.called == [("jog", ("left_joint_1", -0.05, 0.1))]
     assert capsys.readouterr().out == "jog: done; the arms are not homed\n"
+
+
+@pytest.mark.parametrize("by", [-0.02, math.nan])
+def test_a_jog_that_does_not_arrive_is_not_done(
+    daemon: ServedOperations, capsys: pytest.CaptureFixture[str], by: float
+) -> None:
+    daemon.operations.during_motion = lambda: jogged(daemon, by)
+    assert pi0ctl(daemon, "jog", "left_joint_1", "-0.05") == Exit.REFUSED
+    assert f"jog: stopped by another command after {by:+.4f} of -0.0500" in capsys.readouterr().err
 
 
 def test_a_jog_too_far_is_not_understood(daemon: ServedOperations, capsys: pytest.CaptureFixture[str]) -> None:
