@@ -32,6 +32,9 @@ AIM_S = 0.1
 AIM_LONGEST_S = 3.0
 """After so long it does in any case: a policy whose first action runs away is followed from where the arms are."""
 
+COMMANDED = 2e-3
+"""A move is over once the command is as near to its goal as this part of the tolerance of the measured joints."""
+
 
 class Phase(IntEnum):
     IDLE = 0
@@ -255,16 +258,18 @@ class Planner:
         self._piece = Piece(t0_ns, t1_ns, start.q, start.qd, end.q, end.qd)
         over_s = (now_ns - self._t_move_ns) * 1e-9 - self._move.duration_s
         if over_s > 0.0 and self.phase is Phase.HOMING:
-            error = np.abs(q_measured - self.goal)
-            if (error <= self._settings.home_tolerance).all():
+            error, left = np.abs(q_measured - self.goal), np.abs(start.q - self.goal)
+            tolerance = self._settings.home_tolerance
+            # the last pieces end after the move does, and come to its goal by and by
+            if (error <= tolerance).all() and (left <= COMMANDED * tolerance).all():
                 self.phase = Phase.DONE
                 self.changes += 1
             elif over_s > self._settings.home_settle_s and self.fault is None:
-                worst = int(np.argmax(error / self._settings.home_tolerance))
+                worst = int(np.argmax(error / tolerance))
                 self.fault = (
                     FaultCode.HOMING_TIMEOUT,
                     f"{JOINT_NAMES[worst]} is {error[worst]:.4f} from its goal "
-                    f"(bound {self._settings.home_tolerance[worst]:.4f}) {over_s:.1f} s after the move",
+                    f"(bound {tolerance[worst]:.4f}) {over_s:.1f} s after the move",
                 )
         return Step(self._piece, end.q, False, stalled=False)
 

@@ -1,5 +1,7 @@
 """What control decides: homing, ramp-in, following, and never a second life for a motion that ended."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -51,6 +53,17 @@ def test_a_move_goes_to_the_pose_that_the_permit_names():
     rig.begin(State.HOMING)
     rig.advance(4_000)
     np.testing.assert_allclose(rig.follower.q, goal, atol=1e-6)
+
+
+@pytest.mark.parametrize("piece_ms", [80, 300])
+def test_a_move_is_over_no_sooner_than_its_command_is_there(piece_ms):
+    goal = HOME + joints(0.05, 1)
+    rig = Rig(goal=goal)
+    rig.planner = Planner(replace(SETTINGS, piece_ns=piece_ms * MS))
+    rig.begin(State.HOMING)
+    while rig.planner.phase is not Phase.DONE:
+        rig.advance(5)
+    np.testing.assert_allclose(rig.follower.q, goal, atol=3e-4)
 
 
 def test_a_slower_move_is_the_same_one_slower_in_time():
