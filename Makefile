@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-lerobot test-systemd check bench closed-loop soak docs lock clean setup setup-lerobot \
+.PHONY: help demo test test-long test-lerobot test-systemd check bench bench-compare closed-loop soak docs lock clean setup setup-lerobot \
     install install-server uninstall
 unexport PYTHONPATH
 unexport PYTHONHOME
@@ -39,8 +39,11 @@ test-systemd: setup ## as root: installs into a container that boots a real syst
 check: setup ## lint, types, who may import whom, spelling
 	@scripts/check
 
-bench: setup ## how fast shared memory, the policy wire and a toy model are, beside their alternatives
-	@$(PYTHON) -m pytest bench $(ARGS)
+bench: setup ## how fast everything is here, and beside what else there is; a quarter of an hour; report in runs/bench
+	@$(PYTHON) -m bench $(ARGS)
+
+bench-compare: setup ## measure again: better, worse or the same as the results that are kept in bench/results?
+	@$(PYTHON) -m bench --compare $(ARGS)
 
 closed-loop: setup ## our seams and the stock openpi-client runtime on the same simulation, delays 0 to 400 ms
 	@$(PYTHON) -m bench.closed_loop $(ARGS)

@@ -10,9 +10,10 @@ import time
 from typing import Any
 
 from bench import soak_judge as judge
+from bench.host_watch import HostWatch
 from bench.soak_plan import LATE_MS, Deed, Disturbance, Episode
 from bench.soak_report import Outcome
-from bench.soak_stack import Daemon, HostWatch, Server, Tap, own_memory_mb, wait_for
+from bench.soak_stack import Daemon, Server, Tap, own_memory_mb, wait_for
 from controller.board import camera_process
 from controller.fault_matrix import bound_s
 from controller.faults import FaultCode

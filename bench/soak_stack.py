@@ -36,7 +36,6 @@ WAIT_S = 40.0
 
 END_S, GONE_S = 20.0, 3.0
 DRAIN_S = 0.05
-STALL_PERIOD_S = 0.01
 
 
 def wait_for(what: str, test: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
@@ -225,22 +224,6 @@ class Tap(threading.Thread):
         self.drain()
         with self._lock:
             return float(np.abs(self._rows[-1]["qd_command"]).max()) if self._rows else 0.0
-
-
-class HostWatch(threading.Thread):
-    """Notes the longest sleep that overslept; with real-time priority, so that only the host can delay it."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.longest_s = 0.0
-
-    def run(self) -> None:
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(60))
-        while True:
-            begin_s = time.monotonic()
-            time.sleep(STALL_PERIOD_S)
-            self.longest_s = max(self.longest_s, time.monotonic() - begin_s - STALL_PERIOD_S)
 
 
 def own_memory_mb(pid: int) -> float | None:

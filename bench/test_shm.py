@@ -1,27 +1,25 @@
-"""What does shared memory cost beside a bare memcpy, multiprocessing's Pipe and its Queue?
+"""What does shared memory cost beside a bare memcpy, and a wake-up beside a pipe's and a semaphore's?
 
-Run `pytest bench/test_shm.py`. Three groups, each with its peers in the same run:
+Run `python -m pytest bench/test_shm.py`. Two groups, each with its peers in the same run:
 
 copy-<size>        one process: write() and newest() beside np.copyto of the same bytes.
-hand-over-<size>   two processes: a record goes over and lies in the other's private memory, a wake-up comes back.
-                   Pipe has its fastest form (raw bytes into a buffer), Queue its only one (pickle, feeder thread).
 wake               two processes: an empty message there and one back, so two wake-ups.
 
-Sizes: 600 bytes, the joint state of two arms; a frame, 480 x 640 x 3 bytes. No bound is asserted here.
+Sizes: 600 bytes, the joint state of two arms; a frame, 480 x 640 x 3 bytes. How soon a frame is usable in another
+process is `hand_over.py`'s question. No bound is asserted here.
 """
 
 import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Semaphore
 
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from shm import Owner, Ring, RingHandle, RingSpec, Wake
+from shm import Owner, Ring, RingSpec, Wake
 
 SPAWN = multiprocessing.get_context("spawn")
 HANG_S = 30.0
@@ -29,7 +27,7 @@ DTYPES = {
     "600 B": np.dtype([("t_ns", "i8"), ("body", "f8", (74,))]),
     "frame": np.dtype([("body", "u1", (480, 640, 3))]),
 }
-HandOver = Callable[[], object]
+Ping = Callable[[], object]
 
 sizes = pytest.mark.parametrize("size", DTYPES)
 
@@ -49,6 +47,7 @@ def ring_of(size: str) -> Iterator[Ring]:
 
 def measure_copy(benchmark: BenchmarkFixture, size: str, call: Callable[..., object], *args: object) -> None:
     benchmark.group = f"copy-{size}"
+    benchmark.extra_info.update(what=f"copy of {size}", how=benchmark.name.removeprefix("test_").partition("[")[0])
     iterations = 100 if size == "600 B" else 1  # of a call of half a microsecond the clock would be half
     benchmark.pedantic(call, args, rounds=3000, iterations=iterations, warmup_rounds=10)
 
@@ -73,7 +72,7 @@ def test_newest(benchmark: BenchmarkFixture, size: str) -> None:
         measure_copy(benchmark, size, ring.reader().newest, ring.blank())
 
 
-# ---- hand over -----------------------------------------------------------------------------------------
+# ---- wake ----------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -87,86 +86,6 @@ def child(target: Callable[..., None], *args: object) -> Iterator[None]:
         process.join()
 
 
-def take_from_shm(handle: RingHandle, ask: Wake, answer: Wake) -> None:
-    ring = Ring.attach(handle)
-    reader, out = ring.reader(), ring.blank()
-    while ask.wait(HANG_S):
-        ask.clear()
-        reader.newest(out)
-        answer.set()
-
-
-@contextmanager
-def over_shm(size: str) -> Iterator[HandOver]:
-    ask, answer = Wake(), Wake()
-    with ring_of(size) as ring, child(take_from_shm, ring.handle, ask, answer):
-        writer, record = ring.writer(), ring.blank()
-
-        def hand_over() -> None:
-            writer.write(record)
-            ask.set()
-            assert answer.wait(HANG_S)
-            answer.clear()
-
-        yield hand_over
-
-
-def take_from_pipe(connection: Connection, size: str) -> None:
-    out = bytearray(DTYPES[size].itemsize)
-    while True:
-        connection.recv_bytes_into(out)
-        connection.send_bytes(b"")
-
-
-@contextmanager
-def over_pipe(size: str) -> Iterator[HandOver]:
-    here, there = SPAWN.Pipe()
-    with here, there, child(take_from_pipe, there, size):
-        record = bytes(DTYPES[size].itemsize)
-
-        def hand_over() -> None:
-            here.send_bytes(record)
-            assert here.poll(HANG_S)
-            here.recv_bytes()
-
-        yield hand_over
-
-
-def take_from_queue(queue: "Queue[np.ndarray]", back: Connection) -> None:
-    while True:
-        queue.get()
-        back.send_bytes(b"")
-
-
-@contextmanager
-def over_queue(size: str) -> Iterator[HandOver]:
-    queue: Queue[np.ndarray] = SPAWN.Queue()
-    here, there = SPAWN.Pipe()
-    with here, there, child(take_from_queue, queue, there):
-        record = np.zeros(DTYPES[size].itemsize, np.uint8)
-
-        def hand_over() -> None:
-            queue.put(record)
-            assert here.poll(HANG_S)
-            here.recv_bytes()
-
-        yield hand_over
-    queue.close()
-    queue.join_thread()
-
-
-@sizes
-@pytest.mark.parametrize("over", [over_shm, over_pipe, over_queue])
-def test_hand_over(benchmark: BenchmarkFixture, over: Callable[..., HandOver], size: str) -> None:
-    benchmark.group = f"hand-over-{size}"
-    with over(size) as hand_over:
-        hand_over()  # the child has started
-        benchmark(hand_over)
-
-
-# ---- wake ----------------------------------------------------------------------------------------------
-
-
 def echo_wake(ask: Wake, answer: Wake) -> None:
     while ask.wait(HANG_S):
         ask.clear()
@@ -174,7 +93,7 @@ def echo_wake(ask: Wake, answer: Wake) -> None:
 
 
 @contextmanager
-def by_wake() -> Iterator[HandOver]:
+def by_wake() -> Iterator[Ping]:
     ask, answer = Wake(), Wake()
     with child(echo_wake, ask, answer):
 
@@ -192,7 +111,7 @@ def echo_pipe(connection: Connection) -> None:
 
 
 @contextmanager
-def by_pipe() -> Iterator[HandOver]:
+def by_pipe() -> Iterator[Ping]:
     here, there = SPAWN.Pipe()
     with here, there, child(echo_pipe, there):
 
@@ -210,7 +129,7 @@ def echo_semaphore(ask: Semaphore, answer: Semaphore) -> None:
 
 
 @contextmanager
-def by_semaphore() -> Iterator[HandOver]:
+def by_semaphore() -> Iterator[Ping]:
     ask, answer = SPAWN.Semaphore(0), SPAWN.Semaphore(0)
     with child(echo_semaphore, ask, answer):
 
@@ -222,8 +141,9 @@ def by_semaphore() -> Iterator[HandOver]:
 
 
 @pytest.mark.parametrize("by", [by_wake, by_pipe, by_semaphore])
-def test_wake(benchmark: BenchmarkFixture, by: Callable[[], HandOver]) -> None:
+def test_wake(benchmark: BenchmarkFixture, by: Callable[[], Ping]) -> None:
     benchmark.group = "wake"
+    benchmark.extra_info.update(what="wake-up there and back", how=by.__name__.removeprefix("by_"))
     with by() as ping:
         ping()
         benchmark(ping)

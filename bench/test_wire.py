@@ -1,108 +1,116 @@
-"""What a request costs on the wire: four pictures out, fifty actions back, from a policy that is no work.
+"""What a request costs on the wire: pictures out, fifty actions back, from a policy that answers at once.
 
-The server runs in a process of its own, on loopback. Compared in one run: our client path (websockets.sync and
-our codec) and the stock openpi client. All processes keep large blocks in the heap, so that neither client pays
+    python -m pytest bench/test_wire.py
+    python -m pytest bench/test_wire.py -k "loopback and 224"
+
+Ours beside openpi's client and server (`wire_peers`), 3 and 4 cameras, 224x224 as the policy sees them and 480x640 as
+the cameras do, raw and as JPEG files; over loopback and over slower links (`link_proxy`). Encoding and decoding count.
+Servers and links have processes of their own, and all processes keep large blocks in the heap, so that no client pays
 for the page faults of the one before it.
-
-    pytest bench/test_wire.py
 """
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
-from typing import Any
+from contextlib import ExitStack
+from functools import cache
+from itertools import product
+from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
-from openpi_client.websocket_client_policy import WebsocketClientPolicy
 from pytest_benchmark.fixture import BenchmarkFixture
-from websockets.sync.client import connect
 
+from bench.link_proxy import through
+from bench.link_shape import GIGABIT, HUNDRED_MBIT, WIFI, Link
+from bench.wire_peers import JPEG, OURS, RAW, STOCK, asking, message, observation, serving
 from policy_server.heap import keep_large_blocks
-from policy_server.policy import Policy, Session
-from policy_server.protocol import ServerInfo, pack, unpack
-from policy_server.server import PolicyServer
+from policy_server.protocol import pack, unpack
 
-ROUNDS = 300
-WARM_UP = 30
-CAMERAS = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
+LOOPBACK = "loopback"
+FAST = Link("loopback by the proxy", 1e6, 0.0)
+"""As fast as the proxy goes: what it adds to the links below."""
 
+LINKS = {link.name: link for link in (FAST, GIGABIT, HUNDRED_MBIT, WIFI)}
+SIZES = {"224x224": (224, 224), "480x640": (480, 640)}
+ROUNDS = {
+    LOOPBACK: (150, 40),
+    FAST.name: (60, 20),
+    GIGABIT.name: (40, 15),
+    HUNDRED_MBIT.name: (15, 4),
+    WIFI.name: (40, 12),
+}
+"""Timed requests for each size of picture: enough for a median, and minutes in all."""
 
-class InstantPolicy(Policy, Session):
-    """Answers every observation with the same chunk."""
-
-    info = ServerInfo(policy="instant")
-    actions = np.zeros((50, 14))
-
-    def new_session(self) -> Session:
-        return self
-
-    def infer(self, observation: dict[str, Any]) -> dict[str, Any]:
-        return {"actions": self.actions}
+WARM_UP = 10
 
 
-def serve(port: Connection) -> None:
-    """Run the server until the process is ended."""
+class Case(NamedTuple):
+    """One row of the result."""
 
-    async def run() -> None:
-        async with PolicyServer(InstantPolicy()).listen("127.0.0.1", 0) as listener:
-            port.send(listener.sockets[0].getsockname()[1])
-            await listener.serve_forever()
+    link: str
+    cameras: int
+    size: str
+    encoding: str
+    peer: str
 
-    keep_large_blocks()
-    asyncio.run(run())
+    def __str__(self) -> str:
+        return f"{self.link}, {self.cameras} of {self.size}, {self.encoding}, {self.peer}"
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    keep_large_blocks()
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs,), daemon=True)
-    process.start()
-    yield ours.recv()
-    process.kill()
-    process.join()
+CASES = [
+    Case(link, cameras, size, encoding, peer)
+    for link, cameras, size, (encoding, peer) in product(
+        (LOOPBACK, *LINKS), (3, 4), SIZES, [(RAW, OURS), (RAW, STOCK), (JPEG, OURS)]
+    )
+    if cameras == 4 or link in (LOOPBACK, GIGABIT.name)  # elsewhere three cost three quarters of four
+    if link != FAST.name or (size == "224x224" and encoding == RAW)
+]
 
 
 @pytest.fixture(scope="module")
-def observation() -> dict[str, Any]:
-    generator = np.random.default_rng(0)
-    return {
-        "state": generator.normal(size=14),
-        "images": {name: generator.integers(0, 256, (3, 224, 224), np.uint8) for name in CAMERAS},
-        "prompt": "put the lighter into the cup",
-    }
+def servers() -> Iterator[dict[str, int]]:
+    """Port of each peer's server."""
+    keep_large_blocks()
+    with ExitStack() as stack:
+        yield {peer: stack.enter_context(serving(peer)) for peer in (OURS, STOCK)}
 
 
-def test_round_trip_of_our_client(benchmark: BenchmarkFixture, port: int, observation: dict[str, Any]) -> None:
-    with connect(f"ws://127.0.0.1:{port}", compression=None, max_size=None) as connection:
-        connection.recv()
+@pytest.fixture(scope="module")
+def ports(servers: dict[str, int]) -> Iterator[dict[tuple[str, str], int]]:
+    """Where each peer's server is met over each link."""
+    with ExitStack() as stack:
+        found = {(LOOPBACK, peer): port for peer, port in servers.items()}
+        for (name, link), (peer, port) in product(LINKS.items(), servers.items()):
+            found[name, peer] = stack.enter_context(through(link, port))
+        yield found
 
-        def infer() -> Any:
-            connection.send(pack(observation))
-            return unpack(connection.recv())
 
-        reply = benchmark.pedantic(infer, rounds=ROUNDS, warmup_rounds=WARM_UP)
+@cache
+def seen(cameras: int, size: str) -> dict[str, Any]:
+    return observation(cameras, *SIZES[size])
+
+
+@pytest.mark.filterwarnings(
+    "ignore:connect.. must be used as a context:DeprecationWarning"
+)  # the stock client does not
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_round_trip(benchmark: BenchmarkFixture, ports: dict[tuple[str, str], int], case: Case) -> None:
+    benchmark.group = f"{case.link}, {case.cameras} cameras, {case.size}"
+    what = seen(case.cameras, case.size)
+    benchmark.extra_info.update(case._asdict(), bytes=len(message(what, case.encoding)))
+    rounds = ROUNDS[case.link][list(SIZES).index(case.size)]
+    with asking(case.peer, ports[case.link, case.peer], what, case.encoding) as infer:
+        reply = benchmark.pedantic(infer, rounds=rounds, warmup_rounds=min(WARM_UP, rounds))
     assert reply["actions"].shape == (50, 14)
 
 
-@pytest.mark.filterwarnings("ignore:connect.. must be used as a context:DeprecationWarning")
-def test_round_trip_of_the_stock_client(benchmark: BenchmarkFixture, port: int, observation: dict[str, Any]) -> None:
-    stock = WebsocketClientPolicy("127.0.0.1", port)
-    reply = benchmark.pedantic(stock.infer, args=(observation,), rounds=ROUNDS, warmup_rounds=WARM_UP)
-    stock._ws.close()  # noqa: SLF001 - the stock client has no close of its own
-    assert reply["actions"].shape == (50, 14)
-
-
-def test_pack(benchmark: BenchmarkFixture, observation: dict[str, Any]) -> None:
-    message = benchmark.pedantic(pack, args=(observation,), rounds=ROUNDS, warmup_rounds=WARM_UP)
-    assert len(message) > 600_000
-
-
-def test_unpack(benchmark: BenchmarkFixture, observation: dict[str, Any]) -> None:
-    message = benchmark.pedantic(unpack, args=(pack(observation),), rounds=ROUNDS, warmup_rounds=WARM_UP)
-    assert message["prompt"] == observation["prompt"]
+@pytest.mark.parametrize("step", ["pack", "unpack"])
+def test_codec(benchmark: BenchmarkFixture, step: str) -> None:
+    benchmark.group = "codec, 4 cameras, 224x224"
+    what = seen(4, "224x224")
+    data = pack(what)
+    benchmark.extra_info.update(
+        link=f"{step} alone", cameras=4, size="224x224", encoding=RAW, peer=OURS, bytes=len(data)
+    )
+    call, argument = (pack, what) if step == "pack" else (unpack, data)
+    benchmark.pedantic(call, args=(argument,), rounds=300, warmup_rounds=WARM_UP)

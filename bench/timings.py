@@ -38,7 +38,7 @@ class Grid(NamedTuple):
 
     title: str
     columns: Sequence[str]
-    rows: list[Sequence[str]]
+    rows: Sequence[Sequence[str]]
 
     def on_screen(self) -> Table:
         """As rich prints it."""

@@ -1,0 +1,42 @@
+"""Which benchmarks there are, and the one command that each is. Pure.
+
+`make bench` runs each as often as `repeats` says, by turns, so that a busy minute of the machine does not fall on all
+runs of one. Quick sizes, and all together less than a quarter of an hour on two cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One question. `arguments`: what Python runs; `quick`: what makes it quick. Writes its result to --json FILE."""
+
+    name: str
+    question: str
+    arguments: tuple[str, ...]
+    repeats: int
+    quick: tuple[str, ...] = ("--quick",)
+
+    @property
+    def command(self) -> str:
+        """What to type for the figures that `make bench` keeps."""
+        return " ".join(("python", *self.arguments, *self.quick))
+
+
+BENCHES = (
+    Bench("shm", "What do our ring and our wake-up cost beside their peers?", ("-m", "bench.micro", "shm"), 3, ()),
+    Bench("hand_over", "How soon is a frame of one process usable in others?", ("-m", "bench.hand_over"), 3),
+    Bench("wire", "What does a request cost beside openpi's, over which link?", ("-m", "bench.micro", "wire"), 3, ()),
+)
+POLICY = Bench("policy", "How long does a call of the model take, and how long must it?", ("-m", "bench.policy"), 1)
+"""Where there is a GPU; its quick size takes minutes."""
+
+BY_NAME = {bench.name: bench for bench in (*BENCHES, POLICY)}
+
+
+def rounds(benches: tuple[Bench, ...], repeats: int | None = None) -> list[Bench]:
+    """Every run, in order. repeats: in place of each one's own."""
+    times = {bench.name: bench.repeats if repeats is None else repeats for bench in benches}
+    return [bench for i in range(max(times.values())) for bench in benches if i < times[bench.name]]
