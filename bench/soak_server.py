@@ -11,13 +11,14 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from controller.config import load, shipped
+from controller.config_camera import CAMERA_NAMES
 from controller.config_robot import both_arms
 from policy_server.continuation import continued, read_plain_rest
 from policy_server.policy import Observation, ObservationError, Policy, Session
@@ -69,6 +70,7 @@ class Sway(Session):
         self._orders = orders
         self._random = np.random.default_rng()
         self._last = sway(0.0)
+        self._begun_s = time.monotonic()
 
     def infer(self, observation: Observation) -> dict[str, Any]:
         way: str = self._orders.read()["way"]
@@ -76,7 +78,7 @@ class Sway(Session):
         return {"actions": self._last}
 
     def fine(self, observation: Observation) -> Matrix:
-        chunk = sway(float(observation[PLAYBACK]))
+        chunk = sway(float(observation.get(PLAYBACK, time.monotonic() - self._begun_s)))  # stock clients do not tell
         rest = read_plain_rest(observation, HORIZON, N_JOINTS)
         return chunk if rest is None else continued(chunk, *rest)
 
@@ -127,10 +129,10 @@ WAYS: dict[str, Callable[[Sway, Observation], Matrix]] = {
 class SwayPolicy(Policy):
     """Needs no model."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, cameras: Sequence[str] = CAMERA_NAMES) -> None:
         self.info = ServerInfo(
             policy="sway",
-            cameras=("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"),
+            cameras=tuple(cameras),
             image_size=(224, 224),
             action_rate_hz=RATE_HZ,
             action_horizon=HORIZON,
@@ -143,11 +145,11 @@ class SwayPolicy(Policy):
         return Sway(self._orders)
 
 
-async def serve(orders: Orders, port: int) -> None:
+async def serve(orders: Orders, port: int, cameras: Sequence[str]) -> None:
     """Until SIGTERM."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    server = PolicyServer(SwayPolicy(orders), latency=orders.latency_s)
+    server = PolicyServer(SwayPolicy(orders, cameras), latency=orders.latency_s)
     async with server.listen("127.0.0.1", port) as listener:
         print(f"ws://127.0.0.1:{next(iter(listener.sockets)).getsockname()[1]}", flush=True)
         await ended.wait()
@@ -158,8 +160,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("orders", type=Path)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--cameras", nargs="+", choices=CAMERA_NAMES, default=CAMERA_NAMES)
     arguments = parser.parse_args()
-    asyncio.run(serve(Orders(arguments.orders), arguments.port))
+    asyncio.run(serve(Orders(arguments.orders), arguments.port, arguments.cameras))
 
 
 if __name__ == "__main__":
