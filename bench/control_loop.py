@@ -10,6 +10,7 @@ compute on all cores, copy memory and write to the disk; scheduled normally, and
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -28,7 +29,8 @@ from bench.lateness import BOUND_US, cyclictest_row, lateness_row
 from bench.loads import load
 from bench.results import Bar, Result, result
 from controller import realtime
-from controller.ticker import MonotonicClock, Ticker
+from controller.ticker import Lateness, MonotonicClock, Ticker
+from shm import Wake
 
 RATE_HZ, PRIORITY = 50.0, 30
 PERIOD_US = round(1e6 / RATE_HZ)
@@ -36,29 +38,30 @@ TIMES = 2.0
 OURS, CYCLICTEST = "ours", "cyclictest"
 
 
-class Noting(Ticker):
-    """Counts each tick's lateness to the microsecond."""
+class Counted(Lateness):
+    """To the microsecond."""
 
-    def __init__(self, rate_hz: float) -> None:
-        super().__init__(MonotonicClock(), rate_hz)
+    def __init__(self) -> None:
+        super().__init__()
         self.late_us: Counter[int] = Counter()
 
-    def note(self, deadline_ns: int) -> None:
-        """The tick that was due then has begun."""
-        self.late_us[min((time.monotonic_ns() - deadline_ns) // 1000, BOUND_US)] += 1
+    def add(self, late_ns: int) -> None:
+        self.max_us = max(self.max_us, late_ns * 1e-3)
+        self.late_us[min(late_ns // 1000, BOUND_US)] += 1
 
 
 def loop(seconds: float, priority: int) -> None:
-    """The process: tick for so long, and print how late it was."""
+    """The process: tick for so long, ready to be woken as control is, and print how late it was."""
     awake, told = realtime.hold_cpu_awake()
+    wake, counted = Wake(), Counted()
     report = realtime.enter(priority, lock_memory=True, cpu=None, required=False)
-    ticker = Noting(RATE_HZ)
+    gc.disable()
+    ticker = Ticker(MonotonicClock(), RATE_HZ)
+    ticker.lateness = counted
     for _ in range(round(seconds * RATE_HZ)):
-        deadline_ns = ticker.deadline_ns
-        ticker.wait()
-        ticker.note(deadline_ns)
+        ticker.wait(wake.fileno())
     del awake
-    print(json.dumps({"late_us": ticker.late_us, "max_us": ticker.lateness.max_us, "rights": f"{report}; {told}"}))
+    print(json.dumps({"late_us": counted.late_us, "max_us": counted.max_us, "rights": f"{report}; {told}"}))
 
 
 def ours(seconds: float, priority: int) -> tuple[subprocess.Popen[str], Any]:

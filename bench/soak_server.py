@@ -1,7 +1,7 @@
 """A real policy server that sways the arms and misbehaves the way a file says: soak_server.py ORDERS [--port N].
 
 ORDERS is a file with one JSON object: `way`, one of WAYS, and `latency_ms`, `jitter_ms` of its answers. It is read
-anew at every request. Prints its URL once it listens; ends with SIGTERM.
+anew when it was replaced. Prints its URL once it listens; ends with SIGTERM.
 """
 
 from __future__ import annotations
@@ -48,15 +48,19 @@ def sway(played_s: float) -> Matrix:
 
 
 class Orders:
-    """What the file says, read at each question."""
+    """What the file says at each question; read again when it is another file, so that a question costs nothing."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._read: tuple[tuple[int, int], dict[str, Any]] | None = None
         self._random = np.random.default_rng()
 
     def read(self) -> dict[str, Any]:
-        orders: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
-        return orders
+        stat = self._path.stat()
+        which = stat.st_ino, stat.st_mtime_ns
+        if self._read is None or self._read[0] != which:
+            self._read = which, json.loads(self._path.read_text(encoding="utf-8"))
+        return self._read[1]
 
     def latency_s(self) -> float:
         orders = self.read()
