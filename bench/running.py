@@ -28,6 +28,12 @@ SETTLE_S = 1.0
 """After the policy's time has changed: requests under way were sent before."""
 
 
+def configuration(directory: Path, url: str, scheduling: str, cameras: Sequence[str]) -> Path:
+    """The daemon's."""
+    left_out = [camera for camera in CAMERA_NAMES if camera not in cameras]
+    return write_configuration(directory, url, CAMERA, SCHEDULINGS[scheduling], left_out)
+
+
 @contextmanager
 def running(scheduling: str = "fifo", cameras: tuple[str, ...] = CAMERA_NAMES) -> Iterator[tuple[Daemon, Server]]:
     """Both, gone afterwards. The server wants the cameras that there are."""
@@ -35,9 +41,7 @@ def running(scheduling: str = "fifo", cameras: tuple[str, ...] = CAMERA_NAMES) -
         directory = Path(name)
         server = Server(directory, cameras)
         try:
-            left_out = [camera for camera in CAMERA_NAMES if camera not in cameras]
-            wanted = SCHEDULINGS[scheduling]
-            daemon = Daemon(directory, write_configuration(directory, server.url, CAMERA, wanted, left_out))
+            daemon = Daemon(directory, configuration(directory, server.url, scheduling, cameras))
             try:
                 yield daemon, server
             finally:
@@ -46,12 +50,17 @@ def running(scheduling: str = "fifo", cameras: tuple[str, ...] = CAMERA_NAMES) -
             server.program.remove()
 
 
-def begin_run(daemon: Daemon) -> None:
-    """Home, and follow the policy until somebody stops it. Raises TimeoutError, with the daemon's fault."""
+def home(daemon: Daemon) -> None:
+    """Until a run may begin. Raises TimeoutError, with the daemon's fault."""
     daemon.allowed("home")
     daemon.client.command("home", 10.0)
     daemon.until("homed", lambda status: status["homed"] and status["state"] == "idle")
     daemon.allowed("run")
+
+
+def begin_run(daemon: Daemon) -> None:
+    """Home, and follow the policy until somebody stops it. Raises likewise."""
+    home(daemon)
     daemon.client.command("run", 10.0, prompt="sway")
     daemon.until("the policy followed", lambda status: status["control"]["phase"] == "follow")
 

@@ -22,6 +22,7 @@ import numpy as np
 from controller.board import specs
 from controller.client import Client, DaemonUnreachable
 from controller.config import Config, load, shipped
+from controller.config_camera import CAMERA_NAMES
 from controller.demo.processes import ENDS_WITH_PARENT
 from controller.recording import Rows
 from shm.reader import Reader
@@ -57,8 +58,10 @@ def write_configuration(
     more: further sections. left_out: cameras that it has not got.
     """
     text = shipped("sim").read_text(encoding="utf-8")
-    for camera in left_out:
-        text = text.replace(f'[cameras.{camera}]\nkind = "sim"\n', "")
+    for name in left_out:
+        text = text.replace(f'[cameras.{name}]\nkind = "sim"\n', "")
+    wanted = [name for name in CAMERA_NAMES if name not in left_out]
+    text = text.replace("[policy]\n", f"[policy]\ncameras = {json.dumps(wanted)}\n")
     text = re.sub(r'(\[cameras\.\w+\]\n)kind = "sim"', rf'\1kind = "pattern"\n{camera}', text)
     text = text.replace("ws://127.0.0.1:8000", url).replace('"runs/recordings"', json.dumps(str(directory / "rec")))
     text = text.replace("[recorder]", "[recorder]\nvideo_rate_hz = 0")

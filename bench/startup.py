@@ -17,7 +17,7 @@ import time
 from bench.alone import run_alone
 from bench.host import Host
 from bench.results import Bar, Result, result, spread
-from bench.running import begin_run, running
+from bench.running import begin_run, home, running
 from bench.soak_stack import Daemon, Server, Tap, wait_for
 from controller.board import camera_process
 from controller.fault_matrix import bound_s
@@ -86,9 +86,7 @@ def bench(quick: bool = False) -> Result:
             times[REST].append(rest_ms)
             daemon.until("reset allowed", lambda status: "reset" in status["allowed"])
             daemon.client.command("reset", 10.0)
-            daemon.allowed("home")
-            daemon.client.command("home", 10.0)
-            daemon.allowed("run")
+            home(daemon)
             times[SERVER].append(server_again(daemon, server))
             daemon.program.kill()
             daemon.start()

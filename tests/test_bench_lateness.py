@@ -10,7 +10,10 @@ from bench.cost import total
 from bench.lateness import BOUND_US, cyclictest_row, lateness_row, quantile_us
 from bench.peers import OURS
 from bench.peers import bars_of as bars_of_peers
+from bench.running import SCHEDULINGS, configuration
 from bench.suite import BENCHES
+from controller.config import load
+from controller.config_camera import CAMERA_NAMES
 
 
 def test_a_quantile_is_a_lateness_that_occurred():
@@ -58,6 +61,17 @@ def test_our_overhead_is_judged_beside_each_peer_s_with_a_policy_that_answers_at
 def test_what_all_processes_cost_is_the_sum():
     one = {"cpu_percent": 3.0, "pss_mb": 40.0, "growth_mb": -0.5}
     assert total({"a": one, "b": one}) == {"cpu_percent": 6.0, "pss_mb": 80.0, "growth_mb": -1.0}
+
+
+@pytest.mark.parametrize("scheduling", SCHEDULINGS)
+@pytest.mark.parametrize("cameras", [CAMERA_NAMES[:1], CAMERA_NAMES])
+def test_the_daemon_that_is_measured_has_the_cameras_and_priorities_asked_for(tmp_path, scheduling, cameras):
+    config = load(configuration(tmp_path, "ws://127.0.0.1:1", scheduling, cameras))
+    assert tuple(config.cameras) == config.policy.cameras == cameras
+    assert {(camera.kind, camera.width, camera.height, camera.rate_hz) for camera in config.cameras.values()} == {
+        ("pattern", 640, 480, 30.0)
+    }
+    assert (config.realtime.motor_priority > 0) == (scheduling == "fifo")
 
 
 @pytest.mark.parametrize("module", sorted({bench.arguments[1] for bench in BENCHES}))
