@@ -55,7 +55,7 @@ def read(transport: Transport, reader: int, back: Connection) -> None:
 def readers(transport: Transport) -> Iterator[list[Connection]]:
     """All of its readers, ready; what is read from each connection are its acknowledgements."""
     with ExitStack() as stack:
-        ends = []
+        ends, processes = [], []
         for reader in range(transport.readers):
             here, there = SPAWN.Pipe(duplex=False)
             process = SPAWN.Process(target=read, args=(transport, reader, there), daemon=True)
@@ -64,9 +64,12 @@ def readers(transport: Transport) -> Iterator[list[Connection]]:
             stack.callback(process.kill)
             there.close()
             ends.append(here)
+            processes.append(process)
         for end in ends:
             _heard(end)
         yield ends
+        for process in processes:  # who has seen the last frame ends by itself, and so leaves nothing behind
+            process.join(HANG_S)
 
 
 def _heard(end: Connection) -> bytes:

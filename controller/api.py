@@ -233,11 +233,14 @@ class _Api:
                 command=command.name, request_id=self._asked, peer_pid=peer.pid, peer_uid=peer.uid, user=peer.user
             )
             logger.info("command=%s %s", command.name, peer, extra=told)
-            body = {} if command.takes is None else read(await request.read(), command.takes)
             try:
+                body = {} if command.takes is None else read(await request.read(), command.takes)
                 more = await command.call(self._operations, body, peer)
-            except Refused as refused:
+            except (Refused, RequestError) as refused:
                 logger.info("command=%s %s refused=%s", command.name, peer, json.dumps(refused.reason), extra=told)
+                raise
+            except TimeoutError as error:  # such as arms that do not come to rest
+                logger.error("command=%s %s timeout=%s", command.name, peer, json.dumps(str(error)), extra=told)  # noqa: TRY400
                 raise
             status = self._operations.status()
             answer = {"done": command.name, **{key: status.get(key) for key in ANSWERED}, **(more or {})}

@@ -23,8 +23,11 @@ from controller.exits import Exit
 from controller.paths import default_socket
 from controller.refused import Refused
 from controller.run_options import LONGEST_HORIZON, SPEED, Seam
-from controller.summary import DRY_RUN, fault_lines, played, summary
+from controller.summary import DRY_RUN, fault_lines, look_up, played, summary
 from controller.waiting import STOP_TIMEOUT_S, StopOnLeaving, complain, follow, run_for
+
+ARRIVED = 5e-4
+"""rad, m: a joint that is commanded so near to where a jog leads has arrived."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,14 +99,25 @@ def _home(client: Client, arguments: argparse.Namespace) -> Exit:
 
 def _jog(client: Client, arguments: argparse.Namespace) -> Exit:
     deadline_s = time.monotonic() + arguments.timeout
+    before = _held(client.status(arguments.timeout), arguments.joint)
     with StopOnLeaving(client):
         body = {"joint": arguments.joint, "by": arguments.by, **_options(arguments)}
         motion_id = client.command("jog", arguments.timeout, **body)["motion_id"]
         ending = follow(client, "homing", motion_id, deadline_s)
     if ending.get("state") == "fault":
         return _report_fault(ending)
+    moved = _held(ending, arguments.joint) - before
+    if not abs(moved - arguments.by) <= ARRIVED:
+        complain(f"jog: stopped by another command after {moved:+.4f} of {arguments.by:+.4f}")
+        return Exit.REFUSED
     print("jog: done; the arms are not homed")
     return Exit.DONE
+
+
+def _held(status: Status, joint: str) -> float:
+    """Where a joint is commanded to be; nan where nobody knows."""
+    names, q = look_up(status, "robot", "joint_names") or [], look_up(status, "robot", "q_command") or []
+    return float(dict(zip(names, q, strict=False)).get(joint, math.nan))
 
 
 def _run(client: Client, arguments: argparse.Namespace) -> Exit:

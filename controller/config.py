@@ -6,6 +6,7 @@ replaced by a default in silence.
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -196,6 +197,15 @@ class Config(Section):
             if camera.kind == "sim" and not self.robot.is_simulated:
                 raise ValueError(f"cameras.{name}.kind = 'sim' needs robot.kind = 'sim'")
         return self
+
+
+WHAT_MOVES = {"robot", "control", "cameras", "policy", "guard"}
+"""The sections that say how the arms move, and what a policy sees."""
+
+
+def fingerprint(config: Config) -> str:
+    """Another one after a change in WHAT_MOVES, wherever the file lies."""
+    return hashlib.sha256(config.model_dump_json(include=WHAT_MOVES).encode()).hexdigest()[:12]
 
 
 def _key(location: tuple[int | str, ...]) -> str:

@@ -17,6 +17,10 @@ class CredentialsError(ValueError):
     """A key or certificate that cannot be used. The text names the config's key, the file and the remedy."""
 
 
+class NotOurKeyError(CredentialsError):
+    """The key is there, and is another user's: the installed daemon's, for example."""
+
+
 def headers(policy: Policy) -> dict[str, str]:
     """openpi's `Authorization: Api-Key <key>`, or nothing. Raises CredentialsError."""
     if policy.api_key_file is None:
@@ -25,6 +29,8 @@ def headers(policy: Policy) -> dict[str, str]:
     try:
         with path.open(encoding="ascii") as file:
             mode, lines = os.fstat(file.fileno()).st_mode & 0o777, file.read().splitlines()
+    except PermissionError as error:
+        raise NotOurKeyError(f"policy.api_key_file {path} is another user's: {error.strerror}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CredentialsError(f"policy.api_key_file {path} cannot be read: {error}") from error
     if mode & 0o077:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,8 +58,13 @@ class Translation:
     remarks: list[str] = field(default_factory=list)
 
     def leave(self, key: str, value: Any, why: str) -> None:
-        if value is not None:  # nothing is lost
-            self.remarks.append(f"{key} = {json.dumps(value, default=str)} is not carried over: {why}")
+        self.remarks.append(f"{' '.join(key.split())} = {json.dumps(value, default=str)} is not carried over: {why}")
+
+    def leave_others(self, prefix: str, table: Mapping[str, Any], done: Iterable[str], why: Mapping[str, str]) -> None:
+        """Of a table, whatever was not looked at and has a value."""
+        for key in table.keys() - set(done):
+            if table[key] is not None:  # nothing is lost
+                self.leave(prefix + key, table[key], why.get(key, "not known to the controller"))
 
 
 def translate(document: Any, source: str, shipped: str) -> Translation:
@@ -81,9 +86,9 @@ def translate(document: Any, source: str, shipped: str) -> Translation:
         if not isinstance(address, str):
             raise Untranslatable(f"{prefix}{theirs} is {address!r}; it must be the arm's address")
         text = _replace_line(text, ours, f"{ours} = {json.dumps(address)}  # {prefix}{theirs}")
-    for key in robot.keys() - ADDRESSES.keys() - {"type", "cameras"}:
-        made.leave(prefix + key, robot[key], PLAIN.get(key, "not known to the controller"))
-    tables, names = _cameras(robot.get("cameras") or {}, f"{prefix}cameras.", made)
+    made.leave_others(prefix, robot, {*ADDRESSES, "type", "cameras"}, PLAIN)
+    cameras = _table(robot.get("cameras") or {}, f"{prefix}cameras")
+    tables, names = _cameras(cameras, f"{prefix}cameras.", made)
     if names:
         text = _replace_cameras(text, tables)
         if set(names) != set(CAMERA_NAMES):
@@ -98,13 +103,20 @@ def translate(document: Any, source: str, shipped: str) -> Translation:
 
 def _robot(document: Any) -> tuple[Mapping[str, Any], str]:
     """The robot's table and where it stands: the whole file, or the `robot` of a recording's or training's."""
-    if not isinstance(document, Mapping):
-        raise Untranslatable("the file holds no table of settings")
+    document = _table(document, "the file")
     if isinstance(document.get("robot"), Mapping):
-        return document["robot"], "robot."
+        return _table(document["robot"], "robot"), "robot."
     if "type" in document:
         return document, ""
     raise Untranslatable("the file has neither a robot's type nor a table `robot`; its keys are " + ", ".join(document))
+
+
+def _table(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Untranslatable(f"{what} is {json.dumps(value, default=str)[:80]}, no table of settings")
+    if strange := [key for key in value if not isinstance(key, str)]:
+        raise Untranslatable(f"{what} has a key that is no word: {strange[0]!r}")
+    return value
 
 
 def _head(source: str, kind: str, remarks: list[str]) -> Iterator[str]:
@@ -142,7 +154,8 @@ def _rate(document: Mapping[str, Any], text: str) -> str:
 def _cameras(cameras: Mapping[str, Any], prefix: str, made: Translation) -> tuple[list[str], list[str]]:
     """The tables of all cameras that can be carried over, and their names."""
     tables, names = [], []
-    for name, camera in cameras.items():
+    for name, settings in cameras.items():
+        camera = _table(settings, prefix + name)
         if name not in CAMERA_NAMES:
             made.leave(prefix + name, camera.get("type"), f"cameras here are called {', '.join(CAMERA_NAMES)}")
         elif lines := _camera(camera, f"{prefix}{name}.", made):
@@ -170,8 +183,7 @@ def _camera(camera: Mapping[str, Any], prefix: str, made: Translation) -> list[s
         if camera.get(theirs) is not None:
             lines.append(f"{ours} = {json.dumps(camera[theirs])}  # {prefix}{theirs}")
     done = {"type", "serial_number_or_name", "index_or_path", "fourcc", "rotation", *SIZES}
-    for key in camera.keys() - done:
-        made.leave(prefix + key, camera[key], CAMERA_PLAIN.get(key, "not known to the controller"))
+    made.leave_others(prefix, camera, done, CAMERA_PLAIN)
     return lines
 
 

@@ -19,7 +19,7 @@ from controller.follower import Command, Follower, Mode
 from controller.hermite import Piece
 from controller.joint_watch import JointWatch, not_numbers
 from controller.planner import Permit
-from controller.robots.base import JointState, RobotError, Vector
+from controller.robots.base import JointState, Robot, RobotError, Vector
 from controller.robots.factory import make
 from controller.settings import contact_watch, gate
 from controller.ticker import Clock, MonotonicClock, Ticker
@@ -44,9 +44,11 @@ def command_from(number: int, record: np.ndarray[Any, Any]) -> Command:
     return Command(number, motion_id, Piece(int(record["t0_ns"]), int(record["t1_ns"]), *ends), copy)
 
 
-def _first(state: JointState) -> Vector:
-    """Where the joints are held from the start. Raises RobotError."""
+def _connected(robot: Robot) -> Vector:
+    """Where the joints are held from the start. Raises RobotError, and has let go of the robot then."""
+    state = robot.connect()
     if text := not_numbers(state.q, state.qd):
+        robot.disconnect()
         raise RobotError(f"{text}, right after connecting; check power and network of the arms")
     return state.q
 
@@ -71,7 +73,7 @@ class Motor:
         self._segments.newest(self._segment)  # what a predecessor was told is not for us
         self._joint_watch = JointWatch()
         self._t_lame_ns: int | None = None
-        self._follower = Follower(gate(child.config), _first(self.robot.connect()))
+        self._follower = Follower(gate(child.config), _connected(self.robot))
         self._follower.motion_id = int(permit["motion_id"])
         self._contact = contact_watch(child.config)
         child.status["lease_margin_min_us"] = 1e6 * child.config.daemon.lease_s

@@ -24,6 +24,7 @@ class Orders:
         self._lease_ns = round(lease_s * 1e9)
         self._permit_writer = owned.rings["permit"].writer()
         self._permit = np.zeros((), layout.PERMIT)
+        self._permit["goal"] = np.nan
         self._link_writer = owned.rings["link_order"].writer()
         self._link_wake = owned.board.order_wake
 

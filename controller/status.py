@@ -15,6 +15,7 @@ import numpy as np
 
 from controller import dumps, layout
 from controller.board import camera_process
+from controller.config import fingerprint
 from controller.config_robot import both_arms
 from controller.follower import Mode
 from controller.inputs import at_rate
@@ -294,6 +295,7 @@ def status_of(daemon: Supervisor) -> dict[str, Any]:
         "pid": os.getpid(),
         "uptime_s": round((now_ns - daemon.started_ns) * 1e-9, 1),
         "config": daemon.config_path,
+        "config_fingerprint": fingerprint(daemon.config),
         "state": daemon.machine.state.value,
         "homed": daemon.machine.homed,
         "motion_id": daemon.orders.motion_id,

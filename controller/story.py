@@ -55,7 +55,7 @@ class Story:
         elif before.code in MOVING:
             took, how = _s(now_ns - self._began_ns), self._how_it_went() if before is State.RUNNING else ""
             log.info("%s %d %s after %s%s", kind, motion_id, ENDED[trigger], took, how, extra=told)
-        else:
+        elif trigger is not Trigger.TRIP:  # which has a line of its own, the fault's
             log.info("%s: %s is now %s", trigger.value, before.value, after.value, extra=told)
 
     def _counted(self) -> dict[tuple[str, str], int]:

@@ -193,6 +193,7 @@ class Supervisor:
         latched = self.machine.state is State.FAULT
         if latched and (code is not FaultCode.ESTOP or (self.fault and self.fault["code"] == "estop")):
             self.publish("fault_again", message, code=code.name.lower())
+            log.warning("on top of a fault: %s", message, extra=fields(fault=code.name.lower()))
             return
         before = self.fault["state_before"] if latched and self.fault else self.machine.state.value
         prompt = self.runs.playing.prompt if self.runs.playing else ""

@@ -67,14 +67,15 @@ async def identify(connection: socket.socket) -> Peer:
     """The peer with its user name; the uid stands for the name when that cannot be had at once."""
     pid, uid, gid = peer_ids(connection)
     try:
-        user = await asyncio.wait_for(asyncio.to_thread(_user_name, uid), NAME_TIMEOUT_S)
+        user = await asyncio.wait_for(asyncio.to_thread(user_name, uid), NAME_TIMEOUT_S)
     except TimeoutError:
         user = str(uid)
     return Peer(pid, uid, gid, user)
 
 
 @lru_cache(maxsize=64)
-def _user_name(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """The number where it has no name, as in a container."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

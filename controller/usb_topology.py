@@ -10,11 +10,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.config_camera import Camera
 from controller.findings import Finding, Level
 
 VIDEO_CLASS = "0e"
-MBIT_EACH = 147.5
-"""640x480 at 30 Hz with two bytes per pixel, as cameras send what is not compressed."""
+BITS_PER_PIXEL = {"realsense": 16.0, "v4l2 yuyv": 16.0, "v4l2 mjpeg": 2.0}
+"""As they come over the bus. Motion JPEG takes less of most pictures."""
 
 USABLE = 0.6
 """Part of a bus that cameras get reliably."""
@@ -50,8 +51,14 @@ def cameras(root: Path = Path("/sys")) -> list[UsbCamera]:
     return found
 
 
-def findings(mbit_each: float = MBIT_EACH, root: Path = Path("/sys")) -> list[Finding]:
-    """What is good and bad about it. mbit_each: what one camera sends, in 10**6 bit/s."""
+def sent_mbit(config: Camera) -> float:
+    """What a camera of ours sends over its bus, in 10**6 bit/s; 0 for one that is not on USB."""
+    kind = f"v4l2 {config.pixel_format}" if config.kind == "v4l2" else config.kind
+    return 1e-6 * BITS_PER_PIXEL.get(kind, 0.0) * config.width * config.height * config.rate_hz
+
+
+def findings(mbit_each: float, root: Path = Path("/sys")) -> list[Finding]:
+    """What is good and bad about it. mbit_each: what one camera sends at most."""
     found = cameras(root)
     if not found:
         return [Finding(Level.WARN, "usb", "no USB camera is connected", "plug the cameras in, or see lsusb")]

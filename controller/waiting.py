@@ -10,12 +10,15 @@ import sys
 import time
 from typing import Any
 
-from controller.client import Client, DaemonUnreachable, Status
+from controller.client import Client, DaemonUnreachable, RequestError, Status
 from controller.refused import Refused
 from controller.summary import DRY_RUN, look_up, number
 
 POLL_S = 0.1
 STOP_TIMEOUT_S = 10.0
+
+NOTHING_BEGUN = (Refused, RequestError, DaemonUnreachable)
+"""Then there is no motion of ours, or nobody to tell: a stop would end another's, or say that it failed."""
 
 
 def complain(*lines: str) -> None:
@@ -66,7 +69,10 @@ def _progress(status: Status, elapsed_s: float) -> None:
 
 
 class StopOnLeaving:
-    """Sends `stop` when the operator, the clock or a closed terminal ends the waiting."""
+    """Sends `stop` when the operator, the clock, a closed terminal or an error ends the waiting.
+
+    A closed terminal takes all that is printed with it: what fails there must not keep the stop from being sent.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -79,7 +85,7 @@ class StopOnLeaving:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         for caught, handler in self._before.items():
             signal.signal(caught, handler)
-        if kind is None or not issubclass(kind, KeyboardInterrupt | TimeoutError):
+        if kind is None or issubclass(kind, NOTHING_BEGUN):
             return
         try:
             self._client.command("stop", STOP_TIMEOUT_S)

@@ -67,7 +67,8 @@ COMMANDS: dict[str, tuple[Callable[[], _Command], str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Returns the exit status: 0 when it did its work, 1 when it cannot, 2 for wrong usage."""
+    """Run the command. Returns the exit status: 0 when it did its work, 1 when it cannot, 2 for wrong usage; of `serve`
+    also 78 (`exits`)."""
     argv = sys.argv[1:] if argv is None else list(argv)
     line = "time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
     if in_journal() and JOURNAL.exists():

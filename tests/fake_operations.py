@@ -53,7 +53,8 @@ def full_status() -> dict[str, Any]:
     unused = dict.fromkeys(seam) | {"count": 0}
     q = [-0.5, 1.2, 0.9, 0.2, -0.1, 0.0, 0.02]
     return {
-        "version": "0.1.0", "pid": 4200, "uptime_s": 3723.4, "config": "embedded", "state": "running", "homed": True,
+        "version": "0.1.0", "pid": 4200, "uptime_s": 3723.4, "config": "embedded",
+        "config_fingerprint": "0123456789ab", "state": "running", "homed": True,
         "motion_id": 7, "prompt": "put the lighter into the cup", "preparing": None, "allowed": ["stop"],
         "dry": False, "run": RUN,
         "refusals": {"home": "home is not possible in state running"}, "fault": None,

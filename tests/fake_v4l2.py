@@ -37,10 +37,11 @@ class Kernel:
         self.quantization = self.colorspace = 0
         self.controls = [
             Control(raw.ControlID.GAIN, b"Gain", raw.CtrlType.INTEGER, 0, 100, 50),
-            Control(raw.ControlID.EXPOSURE_AUTO, b"Auto Exposure", raw.CtrlType.INTEGER, 0, 3, 3),
+            Control(raw.ControlID.EXPOSURE_AUTO, b"Auto Exposure", raw.CtrlType.MENU, 0, 3, 3),
             Control(raw.ControlID.EXPOSURE_ABSOLUTE, b"Exposure Time, Absolute", raw.CtrlType.INTEGER, 3, 2047, 250),
             Control(raw.ControlID.EXPOSURE_AUTO_PRIORITY, b"Dynamic Framerate", raw.CtrlType.BOOLEAN, 0, 1, 1),
         ]
+        self.exposure_menu = {1: b"Manual Mode", 3: b"Aperture Priority Mode"}
         self.plugged, self.streaming = True, False
         self._pix = raw.v4l2_pix_format()
         self._free: list[int] = []
@@ -103,11 +104,18 @@ class Kernel:
                 return
         raise OSError(errno.EINVAL, "Invalid argument")
 
+    def querymenu(self, query):
+        if query.index not in self.exposure_menu:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        query.name = self.exposure_menu[query.index]
+
     def s_ext_ctrls(self, controls):
         for index in range(controls.count):
             asked = controls.controls[index]
             for control in self.controls:
                 if control.id == asked.id:
+                    if control.kind == raw.CtrlType.MENU and asked.value not in self.exposure_menu:
+                        raise OSError(errno.EINVAL, "Invalid argument")
                     control.value = asked.value
 
     def reqbufs(self, request):

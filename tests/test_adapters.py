@@ -3,8 +3,9 @@
 import pytest
 
 from controller import adapters
-from controller.__main__ import EXIT_CONFIG, main
+from controller.__main__ import main
 from controller.config import load, shipped
+from controller.exits import DaemonExit
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def test_the_simulation_needs_no_driver(bare):
 
 
 def test_arms_without_their_driver_are_refused_with_the_extra_to_install(bare, capsys, tmp_path):
-    assert main(["--config", "trossen_stationary", "--socket", str(tmp_path / "c.sock")]) == EXIT_CONFIG
+    assert main(["--config", "trossen_stationary", "--socket", str(tmp_path / "c.sock")]) == DaemonExit.CONFIG
     error = capsys.readouterr().err
     assert "trossen_stationary.toml: robot.kind = 'trossen' needs a driver that is not here" in error
     assert "pip install 'pi0-controller[trossen]'" in error

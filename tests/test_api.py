@@ -228,6 +228,20 @@ def test_commands_are_logged_with_their_peer(daemon: ServedOperations, caplog: p
     assert re.fullmatch(rf'command=home {peer} refused="no \\"policy\\""', refused)
 
 
+def test_what_became_of_a_command_that_was_not_carried_out_is_logged(
+    daemon: ServedOperations, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "controller.api")
+    assert raw(daemon.path, "POST", "/run", b'{"prompt": 7}')[0] == 400
+    daemon.operations.refusal = TimeoutError("it did not begin")
+    assert raw(daemon.path, "POST", "/home")[0] == 504
+    _, malformed, _, late = caplog.records
+    assert "command=run" in malformed.getMessage()
+    assert "refused=" in malformed.getMessage()
+    assert late.getMessage().endswith('timeout="it did not begin"')
+    assert late.levelno == logging.ERROR
+
+
 def test_peer_has_a_name_and_a_slow_directory_does_not_delay_it(monkeypatch: pytest.MonkeyPatch) -> None:
     released = asyncio.Event()
 
@@ -241,7 +255,7 @@ def test_peer_has_a_name_and_a_slow_directory_does_not_delay_it(monkeypatch: pyt
             loop = asyncio.get_running_loop()
             monkeypatch.setattr(
                 unix_socket,
-                "_user_name",
+                "user_name",
                 lambda _uid: asyncio.run_coroutine_threadsafe(released.wait(), loop).result(),
             )
             monkeypatch.setattr(unix_socket, "NAME_TIMEOUT_S", 0.01)

@@ -319,6 +319,9 @@ def test_it_goes_on_where_it_ended_with_the_checklist_first(
     daemon.operations.called.clear()
     assert bring_up(daemon, state, monkeypatch, LIST + JOG, "--from", "jog left_joint_1") == Exit.REFUSED
     assert [argument[0] for _, argument in daemon.operations.called] == ["left_joint_1"] * 2
+    daemon.operations.values["config_fingerprint"] = "of the same file with the arms' addresses exchanged"
+    assert bring_up(daemon, state, monkeypatch, LIST, "--from", "jog left_joint_1") == Exit.REFUSED
+    assert "comes after 'reading', which nobody has confirmed yet" in capsys.readouterr().out
     assert bring_up(daemon, state, monkeypatch, LIST, "--from", "somewhere") == Exit.USAGE
 
 
@@ -383,12 +386,21 @@ def spawn(daemon: Daemon, state: Path, stdin: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def read_until_asked(person: subprocess.Popen[str]) -> None:
+    assert person.stdout is not None
+    while (letter := person.stdout.read(1)) != ">":
+        assert letter, "it ended without a question"
+
+
 def test_a_person_at_a_terminal_answers_for_a_real_robot(daemon: Daemon, tmp_path: Path) -> None:
     daemon.operations.values["robot"]["kind"] = "trossen"
     ours, theirs = pty.openpty()
     try:
+        os.write(ours, b"y\ny\ny\ny\n")  # before anything is asked: no answer
         with spawn(daemon, tmp_path / "h", theirs) as person:
-            os.write(ours, b"y\nno\n")
+            for answer in (b"y\n", b"no\n"):
+                read_until_asked(person)
+                os.write(ours, answer)
             out, _ = person.communicate(timeout=60)
     finally:
         os.close(ours)

@@ -43,7 +43,7 @@ def test_a_latched_fault_is_told_with_what_it_put_an_end_to(supervisor):
     assert event["t_ns"] == record["t_ns"]
 
 
-def test_on_top_of_a_fault_only_a_first_emergency_stop_is_one_of_its_own(supervisor):
+def test_on_top_of_a_fault_only_a_first_emergency_stop_is_one_of_its_own(supervisor, caplog):
     for code in (FaultCode.TRACKING, FaultCode.MOTOR_LOST, FaultCode.ESTOP, FaultCode.ESTOP, FaultCode.LINK_LOST):
         supervisor.trip(code, "")
     codes = [FaultCode(int(record["code"])) for record in told(supervisor, "fault")]
@@ -51,3 +51,5 @@ def test_on_top_of_a_fault_only_a_first_emergency_stop_is_one_of_its_own(supervi
     assert supervisor.fault["code"] == "estop"
     kinds = [layout.text(event["kind"]) for event in told(supervisor, "event")]
     assert kinds == ["state", "fault", "fault_again", "fault", "fault_again", "fault_again"]
+    again = [record for record in caplog.records if record.getMessage().startswith("on top of a fault: ")]
+    assert [record.fields["fault"] for record in again] == ["motor_lost", "estop", "link_lost"]

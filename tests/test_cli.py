@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
@@ -83,13 +84,31 @@ def test_home_slowly(daemon: ServedOperations) -> None:
     assert daemon.operations.called == [("home", 0.2)]
 
 
+def jogged(daemon: ServedOperations, by: float) -> None:
+    """The motion is over, and left_joint_1 has gone so far; nan: nobody knows where it is."""
+    values = daemon.operations.values
+    q = list(values["robot"]["q_command"])
+    q[1] += by
+    values["robot"] |= {"q_command": [] if math.isnan(by) else q}
+    values |= {"state": "idle", "homed": False}
+
+
 def test_jog_waits_and_says_that_the_arms_are_not_homed(
     daemon: ServedOperations, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    daemon.operations.during_motion = lambda: daemon.operations.values.update(state="idle", homed=False)
+    daemon.operations.during_motion = lambda: jogged(daemon, -0.05)
     assert pi0ctl(daemon, "jog", "left_joint_1", "-0.05") == Exit.DONE
     assert daemon.operations.called == [("jog", ("left_joint_1", -0.05, 0.1))]
     assert capsys.readouterr().out == "jog: done; the arms are not homed\n"
+
+
+@pytest.mark.parametrize("by", [-0.02, math.nan])
+def test_a_jog_that_does_not_arrive_is_not_done(
+    daemon: ServedOperations, capsys: pytest.CaptureFixture[str], by: float
+) -> None:
+    daemon.operations.during_motion = lambda: jogged(daemon, by)
+    assert pi0ctl(daemon, "jog", "left_joint_1", "-0.05") == Exit.REFUSED
+    assert f"jog: stopped by another command after {by:+.4f} of -0.0500" in capsys.readouterr().err
 
 
 def test_a_jog_too_far_is_not_understood(daemon: ServedOperations, capsys: pytest.CaptureFixture[str]) -> None:
@@ -336,6 +355,24 @@ def test_progress_is_shown_on_a_terminal_only(daemon: ServedOperations) -> None:
     assert process.communicate(timeout=20)[0] == "home: done, homed\n"
     os.close(writing)
     os.close(reading)
+
+
+@pytest.mark.parametrize("hung_up", [True, False])
+def test_a_terminal_that_is_closed_stops_the_motion(daemon: ServedOperations, hung_up: bool) -> None:
+    reading, writing = os.openpty()
+    command = [sys.executable, "-m", "controller.cli", "--socket", str(daemon.path), "home"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writing)
+    os.close(writing)
+    shown = b""
+    while b"fastest joint" not in shown:
+        assert select.select([reading], [], [], 20)[0]
+        shown += os.read(reading, 65536)
+    os.close(reading)  # from now on nothing can be written there
+    if hung_up:
+        process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=20)
+    assert [name for name, _ in daemon.operations.called] == ["home", "stop"]
+    assert process.returncode != Exit.DONE
 
 
 def test_progress_of_a_dry_run_says_so(daemon: ServedOperations) -> None:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from controller.config import ConfigError, load, parse, shipped
+from controller.config import ConfigError, fingerprint, load, parse, shipped
 from controller.config_robot import both_arms
 
 TEXT = shipped("sim").read_text(encoding="utf-8")
@@ -201,3 +201,11 @@ def test_a_configuration_cannot_be_changed():
     config = load(shipped("sim"))
     with pytest.raises(ValueError, match="frozen"):
         config.control.blend_s = 1.0
+
+
+def test_the_fingerprint_is_of_what_moves_the_arms():
+    config = load(shipped("sim"))
+    assert fingerprint(load(shipped("sim"))) == fingerprint(config), "wherever it lies"
+    assert fingerprint(parse(changed(r"^seed = 0", "seed = 1"), PATH)) != fingerprint(config)
+    quiet = config.daemon.model_copy(update={"log_level": "error"})
+    assert fingerprint(config.model_copy(update={"daemon": quiet})) == fingerprint(config)

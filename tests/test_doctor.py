@@ -168,6 +168,13 @@ def test_a_server_that_is_not_there() -> None:
     assert (found.level, found.text) == (Level.FAIL, "ws://gpu:8000: Connection refused")
 
 
+def test_a_server_whose_key_is_another_user_s_is_not_blamed() -> None:
+    told = server.Server("ws://gpu:8000", "policy.api_key_file /k is another user's", allowed=False)
+    (found,) = server.judge(told, SIM, None)
+    assert (found.level, found.text) == (Level.WARN, f"ws://gpu:8000: not asked: {told.error}")
+    assert "sudo pi0ctl doctor" in found.next_step
+
+
 def test_a_stock_server_is_told_for_what_it_does_not_say() -> None:
     found = server.judge(dataclasses.replace(SERVER, info=ServerInfo()), SIM, HOME)
     assert "a stock server" in named(found, "policy server").text

@@ -173,6 +173,32 @@ def test_a_server_that_is_not_there_or_not_ready(monkeypatch: pytest.MonkeyPatch
     assert (warming.info, warming.error) == (None, "no metadata within 0.3 s; perhaps it is still warming up")
 
 
+def test_a_key_that_this_user_may_not_read_is_no_answer_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    config = config_for("ws://127.0.0.1:1", api_key_file=str(tmp_path / "key"))
+    monkeypatch.setattr(Path, "open", refuse)  # tests run as root, too
+    told = server_facts.ask(config, None, infer=False)
+    assert (told.info, told.allowed) == (None, False)
+    assert told.error == f"policy.api_key_file {tmp_path / 'key'} is another user's: Permission denied"
+
+
+def test_where_the_daemon_writes_as_another_user_nothing_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(machine_facts, "_writing", lambda directory: asked.append(directory) or 1e9)
+    status = {"state": "idle", "recorder": {"faults": str(tmp_path / "faults")}}
+    examine._disk(sim_config(), status)  # noqa: SLF001
+    monkeypatch.setattr("os.access", lambda *_: False)
+    (free,) = examine._disk(sim_config(), status)  # noqa: SLF001
+    assert free.subject == "recordings"
+    assert asked == [tmp_path]
+
+
 def test_statistics_come_over_the_wire() -> None:
     policy = EchoPolicy()
     policy.info = dataclasses.replace(policy.info, state_statistics=StateStatistics((0.5,) * 14, (0.1,) * 14))
@@ -220,14 +246,15 @@ def test_a_daemon_that_may_not_be_asked_is_left_alone(
     assert "you may not use" in capsys.readouterr().err
 
 
-def test_the_devices_of_a_daemon_elsewhere_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("child", examine.CHILDREN)
+def test_the_devices_of_a_daemon_elsewhere_are_not_touched(child: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def process(*command: str) -> Any:
         return SimpleNamespace(pid=4711, info={"cmdline": list(command) or None})
 
     def inspect(*_: Any) -> Any:
         raise AssertionError("touched")
 
-    running = [process(), process("python", "x"), process(examine.MOTOR)]
+    running = [process(), process("python", "x"), process(child)]
     monkeypatch.setattr(examine.psutil, "process_iter", lambda _fields: running)
     monkeypatch.setattr(examine.factory, "inspect", inspect)
     monkeypatch.setattr(examine.camera, "inspect", inspect)

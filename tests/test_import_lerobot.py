@@ -156,12 +156,29 @@ def test_a_camera_by_another_name_and_an_unknown_format_are_told():
     assert any('fourcc = "H264" is not carried over: formats here are MJPG, YUYV' in x for x in translation.remarks)
 
 
+def test_a_camera_that_does_not_say_what_it_is_is_told_too():
+    cameras = {"top": {"width": 640}, "cam_high": {"width": 640}, "cam_low": {"type": "opencv"}}
+    remarks = made(changed(cameras=cameras))[0].remarks
+    for key in ("cameras.top", "cameras.cam_high.type", "cameras.cam_low.index_or_path"):
+        assert any(line.startswith(f"{key} = null is not carried over: ") for line in remarks), key
+
+
+def test_a_key_of_several_lines_stays_in_its_comment():
+    translation, config = made(changed(**{"a\n[b]\nc": 1}))
+    assert "a [b] c = 1 is not carried over: not known to the controller" in translation.remarks
+    assert config.robot.kind == "trossen"
+
+
 REFUSED = {
     "another robot": (changed(type="so101_follower"), "type is 'so101_follower', not bi_widowxai_follower or"),
     "no address": (changed(left_arm_ip_address=...), "left_arm_ip_address is None; it must be the arm's address"),
     "no robot": ({"policy": {}}, "neither a robot's type nor a table `robot`; its keys are policy"),
-    "no table": (["a"], "holds no table of settings"),
-    "nothing": (None, "holds no table of settings"),
+    "no table": (["a"], r'the file is \["a"\], no table of settings'),
+    "nothing": (None, "the file is null, no table of settings"),
+    "numbered": ({3: 4}, "the file has a key that is no word: 3"),
+    "cameras of a command line": (changed(cameras="{cam_low: {}}"), r'cameras is "{cam_low: {}}", no table'),
+    "an empty camera": (changed(cameras={"cam_low": None}), "cameras.cam_low is null, no table of settings"),
+    "a camera with a number": (changed(cameras={5: {}}), "cameras has a key that is no word: 5"),
 }
 
 

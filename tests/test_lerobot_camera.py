@@ -70,6 +70,22 @@ def test_no_frame_in_time_is_no_error(monkeypatch):
     assert camera.read(np.zeros_like(PICTURE), 0.1) is None
 
 
+def test_a_camera_that_stays_silent_is_lost_so_that_it_is_opened_anew(monkeypatch):
+    t_ns, silence = [10**9], TimeoutError("100 ms")
+    monkeypatch.setattr(lerobot_library, "make_camera", lambda *_: Played([silence, PICTURE, silence, silence]))
+    camera = LerobotCamera("cam_low", CONFIG, clock=lambda: t_ns[0])
+    camera.open()
+    out = np.zeros_like(PICTURE)
+    t_ns[0] += 4 * 10**9
+    assert camera.read(out, 0.1) is None
+    assert camera.read(out, 0.1) is not None
+    t_ns[0] += 4 * 10**9
+    assert camera.read(out, 0.1) is None, "of a frame that came, the silence begins anew"
+    t_ns[0] += 10**9
+    with pytest.raises(CameraError, match=r"cam_low: LeRobot camera 'opencv': sent no frame for 5\.0 s"):
+        camera.read(out, 0.1)
+
+
 WRONG = {
     "dead": (RuntimeError("read thread is not running"), "RuntimeError: read thread is not running"),
     "size": (np.zeros((32, 16, 3), np.uint8), r"a frame is uint8 \(32, 16, 3\), must be uint8 \(16, 32, 3\)"),

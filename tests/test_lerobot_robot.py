@@ -143,6 +143,16 @@ def test_arms_that_would_move_on_disconnecting_have_their_drivers_closed_both_of
     assert "left_arm.driver.cleanup failed" in caplog.text
 
 
+def test_arms_of_which_one_cannot_be_connected_are_both_let_go_and_not_moved(fake):
+    fake.left_arm, fake.right_arm = Arm(), Arm()
+    fake.fails["connect(calibrate=False)"] = ConnectionError("the right arm does not answer")
+    robot = adapter(type="bi_widowxai_follower_robot", allow_moves=["connect", "disconnect"])
+    with pytest.raises(RobotError, match="the right arm does not answer"):
+        robot.connect()
+    assert (fake.left_arm.closed, fake.right_arm.closed) == (1, 1)
+    assert "disconnect" not in fake.called
+
+
 def test_a_robot_that_would_disconnect_itself_is_refused(fake):
     fake.own = ["MyKit"]
     known = {"type": "my_kit", "units": RAD}

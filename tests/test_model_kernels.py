@@ -127,5 +127,6 @@ def test_a_cpu_takes_the_flow_that_runs_anywhere() -> None:
     assert said == []
 
 
+@pytest.mark.long
 def test_the_probe_of_a_layer_passes_where_the_kernels_are_right() -> None:
     assert kernel_flow.error_of_a_layer(SMALL, jax.devices("cpu")[0], QUICKLY) < 0.02

@@ -87,6 +87,7 @@ def test_a_robot_whose_first_reading_is_no_number_is_refused(board, robot):
     with pytest.raises(RobotError, match="right_joint_2: measured position nan is not finite, right after connecting"):
         Motor(child(board), Clock())
     assert robot.written == []
+    assert robot.closed, "nobody else would let go of it"
 
 
 def test_a_reading_that_is_no_number_is_told_and_the_hold_stays(board, robot):

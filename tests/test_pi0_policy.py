@@ -157,6 +157,7 @@ def test_warm_up_compiles_everything(toy: Path) -> None:
     assert not [event for event in compilations if "compile" in event]
 
 
+@pytest.mark.long
 def test_a_bucket_gives_the_same_answer(toy: Path) -> None:
     text = toy.read_text("utf-8").replace("[model]", "[model]\ntoken_buckets = [20]")
     noise = np.random.default_rng(0).normal(size=(50, 32)).astype(np.float32)

@@ -10,6 +10,7 @@ from supervisor_rig import Rig
 from controller import logs, reload
 from controller.config import load, shipped
 from controller.faults import FaultCode
+from controller.jog import Jog
 from controller.refused import Refused
 from controller.states import State
 
@@ -149,7 +150,9 @@ def test_nothing_begins_while_it_is_under_way(rig):
     rig.supervisor.reloading.under_way = True
     assert rig.supervisor.allowed() == ["stop"]
     with pytest.raises(Refused, match="being read again"):
-        asyncio.run(rig.supervisor.home())
+        asyncio.run(rig.supervisor.home(1.0))
+    with pytest.raises(Refused, match="being read again"):
+        asyncio.run(rig.supervisor.jog(Jog("left_joint_0", 0.05), 0.1))
 
 
 def test_one_that_does_not_begin_anew_is_named(rig, path, monkeypatch):

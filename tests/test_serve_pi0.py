@@ -104,7 +104,12 @@ def shrunken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple
     return directory, {}
 
 
-@pytest.mark.parametrize("name", shipped_configs())
+QUICK = ("pi0_lighter_cup_trossen", "pi05_base")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in shipped_configs()]
+)
 def test_the_stock_client_is_served_with_every_shipped_config(
     name: str, shrunken: tuple[Path, dict[tuple[str, dims.Pi0], Path]]
 ) -> None:

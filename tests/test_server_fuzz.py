@@ -260,7 +260,8 @@ def test_hostile_messages(server: tuple[psutil.Process, int], n_messages: int) -
     assert used_bytes[1] - used_bytes[0] < GROWTH_BYTES
     ends = sum((peer.ends for peer in peers), Counter())
     assert ends.total() == n_messages
-    assert min(ends["answered"], ends["1002"], ends["1009"]) > 0
+    assert min(ends["1002"], ends["1009"]) > 0
+    assert ends["answered"] > 0 or n_messages < 10_000, "one in a thousand or so is a fair question"
     assert ends["1011"] > n_messages / 2
     metrics = scrape(port)
     errors = {

@@ -125,3 +125,16 @@ def test_a_camera_that_has_no_device_is_not_said_to_be_up(rig, caplog):
     rig.look()
     assert said(caplog)[0].startswith("camera cam_low up again, restart 1, after ")
     assert layout.text(camera.status["realtime"]) == ""
+
+
+def test_a_fault_at_rest_is_one_line_and_one_in_motion_says_how_far_it_went(rig, caplog):
+    rig.supervisor.trip(FaultCode.ESTOP, "a test")
+    (fault,) = said(caplog)
+    assert fault.startswith("fault estop: ")
+    rig.supervisor.machine.fire(Trigger.RESET, rig.supervisor.facts())
+    assert said(caplog)[1:] == ["reset: fault is now idle"]
+    rig.bring_to(State.RUNNING)
+    rig.supervisor.trip(FaultCode.ESTOP, "a test")
+    ended, fault = said(caplog)[-2:]
+    assert "ended by a fault after 0." in ended
+    assert fault.startswith("fault estop: ")

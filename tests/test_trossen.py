@@ -148,15 +148,31 @@ def test_an_arm_that_says_nothing_new_is_not_held(arms):
 def test_an_arm_that_sags_when_it_takes_hold_is_refused():
     """Its set-point is led on to the edge of the range, and the arm does not follow."""
     rig = Arms(q=FOLDED - [0, 0.04, 0, 0, 0, 0, 0])
+    command = rig.sdk.TrossenArmDriver.set_all_positions
+
+    def sag(self, *goal):
+        command(self, *goal)
+        self._arm.held_by_hand[:] = True
+        self._arm.q[1] = -0.06
+
+    rig.sdk.TrossenArmDriver.set_all_positions = sag
+    refused(rig, r"left arm .*: joint_1 is at -0.0600 although held at 0.0010 \(bound 0.05 apart\)")
+
+
+@pytest.mark.parametrize("q", [-0.06, np.nan])
+def test_the_set_point_is_never_where_no_joint_can_be(q):
+    """What is read in position mode becomes the set-point, so it is held against the range as well."""
+    rig = Arms()
     take_hold = rig.sdk.TrossenArmDriver.set_all_modes
 
     def sag(self, mode):
         take_hold(self, mode)
         self._arm.held_by_hand[:] = True
-        self._arm.q[1] -= 0.02  # and the driver goes on from its edge, as it always does
+        self._arm.q[1] = q
 
     rig.sdk.TrossenArmDriver.set_all_modes = sag
-    refused(rig, r"left arm .*: joint_1 is at -0.0620 although held at 0.0010 \(bound 0.05 apart\)")
+    refused(rig, r"left arm .* position: joint_1 at .* lies outside 0\.0010\.\.3\.1406 by more than 0\.05")
+    assert [call for driver in rig.drivers for call in driver.calls if isinstance(call, tuple)] == []
 
 
 def test_an_unknown_end_effector_is_refused_with_the_known_ones():
@@ -377,6 +393,21 @@ def test_letting_go_waits_for_no_arm_for_ever_and_does_not_raise(held, monkeypat
     held.robot.disconnect()
     assert held.right.owner is None
     assert "an arm was not let go" in caplog.text
+
+
+def test_a_mistake_while_connecting_or_letting_go_leaves_no_arm_behind(arms, caplog):
+    def mistake():
+        raise TypeError("incompatible function arguments")
+
+    left, _ = arms.drivers
+    left.get_joint_limits = mistake
+    with pytest.raises(TypeError):
+        arms.robot.connect()
+    assert [arm.owner for arm in arms.arms] == [None, None]
+    left.cleanup = mistake
+    arms.robot.disconnect()
+    assert "an arm was not let go; it brakes when this process has ended" in caplog.text
+    assert "incompatible function arguments" in caplog.text
 
 
 def test_letting_go_of_an_arm_that_has_failed_does_not_raise(held):

@@ -36,6 +36,7 @@ class Kit:
         self.permit, self.permits = self.board.rings["permit"].blank(), self.board.rings["permit"].writer()
         self.chunk, self.chunks = self.board.rings["chunk"].blank(), self.board.rings["chunk"].writer()
         self.permit["speed"], self.permit["seam"] = 1.0, CONFIG.control.seam_method
+        self.permit["goal"] = HOME
         self.renew()
         monkeypatch.setattr(process, "make", lambda *_: (self.arms.robot, None))
         self.motor = Motor(self.child(config, "motor"), self.clock)
@@ -54,6 +55,7 @@ class Kit:
 
     def begin(self, state):
         self.permit["state"] = state.code
+        self.permit["goal"] = HOME if state is State.HOMING else np.nan
         if state is not State.IDLE:
             self.permit["motion_id"] += 1
         self.renew()

@@ -25,7 +25,7 @@ from controller.robots.trossen_checks import (
     versions,
 )
 from controller.robots.trossen_errors import ERRORS, decode, explain, joint_of
-from controller.robots.trossen_stream import LONGEST_S, DeviceClock, Silence, Stream
+from controller.robots.trossen_stream import LONGEST_S, ArmClock, Silence, Stream
 
 WORDS = {code: words for code, (_, words) in enumerate(ERROR_WORDS)}
 THEIRS = ArmLimits(LOWER, UPPER, VELOCITY)
@@ -229,7 +229,7 @@ def test_a_far_goal_is_reached_in_the_end():
 
 def test_stamps_become_instants_that_are_nearly_those_of_the_device():
     """Device time runs from an offset of its own and 50 parts per million fast; readings arrive 1 to 6 ms late."""
-    clock, random = DeviceClock(), np.random.default_rng(1)
+    clock, random = ArmClock(), np.random.default_rng(1)
     before = 0
     for tick in range(4000):
         t_ns = 10**12 + tick * 5 * MS
@@ -242,7 +242,7 @@ def test_stamps_become_instants_that_are_nearly_those_of_the_device():
 
 
 def test_a_stamp_that_goes_back_is_an_instant_that_goes_back():
-    clock = DeviceClock()
+    clock = ArmClock()
     first = clock.instant_ns(100_000, 10**12)
     assert clock.instant_ns(95_000, 10**12 + 5 * MS) < first
 

@@ -2,8 +2,11 @@
 
 import pytest
 
+from controller.config_camera import Camera
 from controller.findings import Level, worst
-from controller.usb_topology import cameras, findings
+from controller.usb_topology import cameras, findings, sent_mbit
+
+EACH = 147.5
 
 DEFAULTS = {"product": "Intel(R) RealSense(TM) Depth Camera 405", "serial": "123", "speed": "5000", "version": " 3.20"}
 
@@ -57,7 +60,7 @@ def test_four_colour_streams_fit_one_usb_3_bus(tree):
     usb = tree.hub("0000:00:14.0", 2, 5000)
     for port in range(1, 5):
         tree.plug(usb, f"2-{port}")
-    found = findings(root=tree.root)
+    found = findings(EACH, tree.root)
     assert worst(found) is Level.OK
     assert "4 on bus 2 of controller 0000:00:14.0 (2-1, 2-2, 2-3, 2-4): 590 Mbit/s of 3000" in found[-1].text
 
@@ -67,7 +70,7 @@ def test_they_do_not_fit_one_usb_2_bus_but_two_of_them(tree):
     for port in range(1, 4):
         tree.plug(one, f"1-{port}", speed="480", version=" 2.00")
     tree.plug(other, "3-1", speed="480", version=" 2.00")
-    bad, good = findings(root=tree.root)[-2:]
+    bad, good = findings(EACH, tree.root)[-2:]
     assert (bad.level, good.level) == (Level.FAIL, Level.OK)
     assert "3 on bus 1" in bad.text
     assert "another controller" in bad.next_step
@@ -76,7 +79,7 @@ def test_they_do_not_fit_one_usb_2_bus_but_two_of_them(tree):
 
 def test_a_usb_3_camera_on_a_usb_2_link_is_told(tree):
     tree.plug(tree.hub("0000:00:14.0", 1, 480), "1-2", speed="480", version=" 2.10")
-    link = findings(root=tree.root)[0]
+    link = findings(EACH, tree.root)[0]
     assert link.level is Level.WARN
     assert "480 Mbit/s on port 1-2" in link.text
     assert "USB 3 cable" in link.next_step
@@ -87,11 +90,21 @@ def test_a_usb_3_camera_on_a_usb_2_link_is_told(tree):
 )
 def test_autosuspend_is_told(tree, control, delay, level):
     tree.plug(tree.hub("0000:00:14.0", 2, 5000), "2-1", control=control, delay=delay)
-    assert findings(root=tree.root)[1].level is level
+    assert findings(EACH, tree.root)[1].level is level
 
 
 def test_without_cameras_or_usb_it_says_so(tree, tmp_path):
     for root in (tree.root, tmp_path / "nothing"):
-        (only,) = findings(root=root)
+        (only,) = findings(EACH, root)
         assert only.level is Level.WARN
         assert "no USB camera" in only.text
+
+
+def test_what_a_camera_sends_is_of_its_size_rate_and_coding():
+    raw = Camera(kind="realsense", serial="1", width=640, height=480)
+    assert sent_mbit(raw) == pytest.approx(147.456)
+    assert sent_mbit(raw.model_copy(update={"rate_hz": 15.0})) == pytest.approx(147.456 / 2)
+    webcam = Camera(kind="v4l2", device="/dev/video0", width=640, height=480)
+    assert sent_mbit(webcam) == pytest.approx(147.456 / 8)
+    assert sent_mbit(webcam.model_copy(update={"pixel_format": "yuyv"})) == pytest.approx(147.456)
+    assert sent_mbit(Camera(kind="pattern")) == 0.0

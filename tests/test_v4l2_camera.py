@@ -204,6 +204,29 @@ def test_exposure_is_the_cameras_own_or_that_of_the_configuration(make, kernel, 
     assert camera.read(blank(), 0.1).exposure_us == 8000.0
 
 
+def test_a_camera_with_other_words_for_its_exposure_is_set_all_the_same(make, kernel):
+    kernel.exposure_menu = {0: b"Auto Mode", 2: b"Shutter Priority Mode"}
+    opened(make)
+    assert kernel.value(raw.ControlID.EXPOSURE_AUTO) == 0
+    opened(make, exposure_us=8000)
+    assert kernel.value(raw.ControlID.EXPOSURE_AUTO) == 2
+    kernel.exposure_menu = {0: b"Auto Mode"}
+    with pytest.raises(CameraError, match="offers Auto Exposure = Auto Mode only; remove exposure_us"):
+        opened(make, exposure_us=8000)
+    kernel.exposure_menu = {1: b"Manual Mode"}
+    with pytest.raises(CameraError, match="offers Auto Exposure = Manual Mode only; set exposure_us"):
+        opened(make)
+
+
+def test_whatever_the_library_raises_names_the_camera(make, kernel):
+    kernel.controls[0].maximum = 2**40
+    with pytest.raises(CameraError, match=r"video0 cannot be opened: RuntimeWarning.*exceeds upper bound"):
+        opened(make)
+    kernel.controls, kernel.rate_hz = [], 0
+    with pytest.raises(CameraError, match="video0 gives 0 Hz"):
+        opened(make)
+
+
 def test_a_camera_without_controls_is_opened_unless_they_are_asked_for(make, kernel, clock):
     kernel.controls = []
     camera = opened(make)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.paths import state_directory
+from controller.unix_socket import user_name
 
 FILE = "bring-up.jsonl"
 CONFIRMED, REFUSED, FAILED = "confirmed", "refused", "failed"
@@ -43,7 +43,7 @@ class History:
     def add(self, entry: Entry) -> None:
         """Append it, signed with user and time, and keep it before anything else moves. Raises HistoryError."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        signed = asdict(entry) | {"user": getpass.getuser(), "time": now}
+        signed = asdict(entry) | {"user": user_name(os.getuid()), "time": now}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
@@ -65,6 +65,11 @@ class History:
             return [Entry(**json.loads(line)) for line in lines]
         except (ValueError, TypeError) as error:
             raise HistoryError(f"{self.path} is no history of a bring-up: {error}; move it away") from error
+
+
+def named(status: dict[str, Any]) -> str:
+    """The daemon's configuration: its file, and what was in it where that says how the arms move."""
+    return f"{status.get('config')} ({status.get('config_fingerprint')})"
 
 
 def confirmed(entries: list[Entry], *, robot: str, config: str, version: str) -> set[str]:

@@ -65,17 +65,21 @@ class Motions:
     def dry_run(self, prompt: str, seconds: float) -> list[Vector]:
         """Where the run would have led, from look to look; nothing moves."""
         planned: list[Vector] = []
+        ending: Status | None = None
         with StopOnLeaving(self._client):
             motion_id = self._client.command("run", self._timeout_s, prompt=prompt, dry=True)["motion_id"]
             end_s = time.monotonic() + seconds
-            while time.monotonic() < end_s:
+            while ending is None and time.monotonic() < end_s:
                 status = self.status()
                 if status.get("state") != "running" or status.get("motion_id") != motion_id:
-                    raise _ended(status)
-                if (q := look_up(status, "control", "q_planned")) is not None:
+                    ending = status
+                elif (q := look_up(status, "control", "q_planned")) is not None:
                     planned.append(np.array(q, dtype=np.float64))
                 time.sleep(LOOK_S)
-            self._client.command("stop", STOP_TIMEOUT_S)
+            if ending is None:
+                self._client.command("stop", STOP_TIMEOUT_S)
+        if ending is not None:
+            raise _ended(ending)
         if not planned:
             raise StepFailed(f"nothing was planned within {seconds:g} s; see pi0ctl status")
         return planned
@@ -83,8 +87,9 @@ class Motions:
     def run(self, prompt: str, speed: float, seconds: float) -> dict[str, Any]:
         with StopOnLeaving(self._client):
             motion_id = self._client.command("run", self._timeout_s, prompt=prompt, speed=speed)["motion_id"]
-            if (ending := run_for(self._client, motion_id, seconds)) is not None:
-                raise _ended(ending)
+            ending = run_for(self._client, motion_id, seconds)
+        if ending is not None:
+            raise _ended(ending)
         return {"prompt": prompt, "speed": speed, "seconds": seconds}
 
     def _move(self, command: str, **body: Any) -> Status:

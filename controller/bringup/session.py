@@ -11,7 +11,7 @@ import numpy as np
 
 from controller.bringup import steps
 from controller.bringup.directions import expected
-from controller.bringup.history import CONFIRMED, FAILED, REFUSED, Entry, History, confirmed
+from controller.bringup.history import CONFIRMED, FAILED, REFUSED, Entry, History, confirmed, named
 from controller.bringup.judge import farthest, jogs, told
 from controller.bringup.motions import HOME_SPEED, JOG_SPEED, Motions, StepFailed
 from controller.bringup.talk import agreed, say, show
@@ -50,7 +50,7 @@ class Session:
         self._status = status
         self._about = {
             "robot": str(look_up(status, "robot", "kind")),
-            "config": str(status.get("config")),
+            "config": named(status),
             "version": str(status.get("version")),
         }
         self._calls: dict[str, Callable[[], dict[str, Any]]] = {

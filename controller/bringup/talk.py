@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import termios
 from collections.abc import Iterable
 
 from controller.summary import table
@@ -21,7 +22,12 @@ def show(rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def agreed(question: str) -> bool:
-    """Only y and yes agree; an empty line, anything else and the end of the input do not."""
+    """Only y and yes agree; an empty line, anything else and the end of the input do not.
+
+    On a terminal, what was typed before the question was asked is no answer to it.
+    """
+    if sys.stdin.isatty():
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
     return told(f"{question} [y/N]").lower() in YES
 
 

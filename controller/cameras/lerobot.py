@@ -17,6 +17,9 @@ from controller import lerobot_library
 from controller.cameras.base import Camera, CameraError, FrameInfo, Image
 from controller.config_camera import Camera as CameraConfig
 
+SILENT_S = 5.0
+"""A camera that gives no frame for so long is lost. LeRobot's own threads wait for one that was unplugged for ever."""
+
 
 class LerobotCamera(Camera):
     """The camera of [cameras.<name>.lerobot], with our width, height and rate_hz. Raises CameraError."""
@@ -30,6 +33,7 @@ class LerobotCamera(Camera):
         self._rate_hz = config.rate_hz
         self._clock = clock
         self._number = 0
+        self._quiet_since_ns = 0
         settings = {"width": config.width, "height": config.height, "fps": round(config.rate_hz)}
         try:
             self._camera: Any = lerobot_library.make_camera(config.lerobot.type, {**config.lerobot.config, **settings})
@@ -48,22 +52,29 @@ class LerobotCamera(Camera):
             self._camera.connect()
         except Exception as error:  # OSError, ConnectionError, RuntimeError, whatever the SDK raises
             raise CameraError(f"{self._what}: connect: {type(error).__name__}: {error}") from error
+        self._quiet_since_ns = self._clock()
 
     def read(self, out: Image, timeout_s: float) -> FrameInfo | None:
         """`async_read` waits for a frame that has not been shown yet, in every version of LeRobot."""
         try:
             frame = self._camera.async_read(timeout_ms=1e3 * timeout_s)
         except TimeoutError:
+            self._check_silence()
             return None
         except Exception as error:
             raise CameraError(f"{self._what}: {type(error).__name__}: {error}") from error
-        t_ns = self._clock()
+        t_ns = self._quiet_since_ns = self._clock()
         if not isinstance(frame, np.ndarray) or frame.shape != self._size or frame.dtype != np.uint8:
             got = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
             raise CameraError(f"{self._what}: a frame is {got}, must be uint8 {self._size}; correct width and height")
         out[...] = frame  # at once: it may lie in a buffer of the SDK
         self._number += 1
         return FrameInfo(t_exposure_ns=t_ns, t_arrival_ns=t_ns, number=self._number, exposure_known=False)
+
+    def _check_silence(self) -> None:
+        silent_s = (self._clock() - self._quiet_since_ns) * 1e-9
+        if silent_s >= SILENT_S:
+            raise CameraError(f"{self._what}: sent no frame for {silent_s:.1f} s; check its cable")
 
     def close(self) -> None:
         with suppress(Exception):  # it may never have been connected

@@ -30,8 +30,9 @@ BUFFERS = 4
 FORMATS = {"mjpeg": "MJPG", "yuyv": "YUYV"}
 SAME_RATE = 0.01
 
-BY_HAND, BY_ITSELF = 1, 3
-"""Values of V4L2_CID_EXPOSURE_AUTO that UVC cameras have."""
+BY_HAND, BY_ITSELF = (1, 2), (3, 0)
+"""Values of V4L2_CID_EXPOSURE_AUTO, the usual one first: the time that is set, and the time that the camera finds. The
+second of each says that it sees to an iris as well."""
 
 EXPOSURE_UNIT_US = 100
 
@@ -104,12 +105,15 @@ class V4l2Camera(Camera):
 
     @contextlib.contextmanager
     def _kernel(self, what: str) -> Iterator[None]:
-        """What linuxpy raises, as a CameraError with this camera's name."""
+        """What linuxpy raises, of many families, as a CameraError with this camera's name."""
         try:
             yield
-        except (OSError, ValueError, v4l2.V4L2Error) as error:
+        except CameraError:
+            raise
+        except Exception as error:
             found = "" if Path(self._config.device or "").exists() else f"; found: {', '.join(named()) or 'none'}"
-            raise CameraError(f"{self._name}: {self._config.device} {what}: {error}{found}") from error
+            text = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            raise CameraError(f"{self._name}: {self._config.device} {what}: {text}{found}") from error
 
     def _next(self, timeout_s: float) -> Any:
         """The oldest frame that waits, copied; None when none came."""
@@ -141,13 +145,24 @@ class V4l2Camera(Camera):
     def _expose(self) -> None:
         """Exposure and gain as configured; in the dark the rate is kept, not the brightness."""
         ids, config = v4l2.ControlID, self._config
-        self._set(ids.EXPOSURE_AUTO, BY_ITSELF if config.exposure_us is None else BY_HAND)
+        self._choose(ids.EXPOSURE_AUTO, BY_ITSELF if config.exposure_us is None else BY_HAND)
         self._set(ids.EXPOSURE_AUTO_PRIORITY, 0)
         if config.exposure_us is not None:
             units = round(config.exposure_us / EXPOSURE_UNIT_US)
             self._set(ids.EXPOSURE_ABSOLUTE, units, "exposure_us", EXPOSURE_UNIT_US)
         if config.gain is not None:
             self._set(ids.GAIN, config.gain, "gain")
+
+    def _choose(self, control_id: int, values: tuple[int, ...]) -> None:
+        """The first of these values that the camera's menu has; a camera may lack the menu."""
+        with contextlib.suppress(KeyError):
+            menu = self._device.controls[control_id]
+            if not (offered := [value for value in values if value in menu]):
+                raise CameraError(
+                    f"{self._name}: {self._config.device} offers {menu.name} = {', '.join(menu.values())} only; "
+                    + ("set exposure_us" if values is BY_ITSELF else "remove exposure_us")
+                )
+            menu.value = offered[0]
 
     def _set(self, control_id: int, value: int, key: str = "", unit: int = 1) -> None:
         """key: of the configuration, empty for what a camera may lack."""

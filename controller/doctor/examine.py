@@ -6,6 +6,7 @@ Nothing moves: arms are braked or not touched, and the policy server is asked to
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +25,13 @@ from controller.robots import factory
 from controller.robots.base import Vector
 from controller.summary import Status, look_up
 
-MOTOR = "pi0-controller: motor"
-"""As the motor process calls itself in ps."""
+CHILDREN = ("pi0-controller: motor", "pi0-controller: control")
+"""As they call themselves in ps. A daemon whose arms do not answer starts its motor process again and again: that one
+alone may be missed."""
 
 CAMERA_S = 5.0
-ARMS_S = 6.0
-USB_CAMERAS = ("realsense", "v4l2")
+DEVICES = ("realsense", "v4l2", "lerobot")
+"""Kinds of camera that one process alone can have."""
 DAEMON_STEP = "start it when all here is well: systemctl start pi0-controller"
 
 Look = Callable[[], list[Finding]]
@@ -83,8 +85,11 @@ def _rights(config: Config, real: bool) -> list[Finding]:
 def _disk(config: Config, status: Status | None) -> list[Finding]:
     told = look_up(status, "recorder", "faults")
     directory = Path(told).parent if told else Path(config.recorder.directory).absolute()
-    busy = status is not None and status.get("state") in ("homing", "running")
-    return machine.judge_disk(machine_facts.disk(directory, write=not busy))
+    if status is None:
+        return machine.judge_disk(machine_facts.disk(directory, write=True))
+    busy = status.get("state") in ("homing", "running")
+    ours = os.access(machine_facts.nearest(directory), os.W_OK)  # else the daemon's, which is another user
+    return machine.judge_disk(machine_facts.disk(directory, write=ours and not busy))
 
 
 def _server(config: Config, status: Status | None, infer: bool) -> list[Finding]:
@@ -100,13 +105,14 @@ def _pose(status: Status | None) -> Vector | None:
 
 
 def _usb(config: Config) -> list[Finding]:
-    return usb_topology.findings() if any(one.kind in USB_CAMERAS for one in config.cameras.values()) else []
+    mbit_each = max((usb_topology.sent_mbit(one) for one in config.cameras.values()), default=0.0)
+    return usb_topology.findings(mbit_each) if mbit_each > 0.0 else []
 
 
 def _cameras(config: Config, status: Status | None) -> list[Look]:
     if status is not None:
         return [lambda: daemon.cameras(status)]
-    if any(one.kind in USB_CAMERAS for one in config.cameras.values()) and _held():
+    if any(one.kind in DEVICES for one in config.cameras.values()) and _held():
         return [_held]
     return [
         (lambda name=name, one=one: camera.inspect(name, one, CAMERA_S))  # type: ignore[misc]
@@ -124,25 +130,17 @@ def _arms(config: Config, status: Status | None) -> list[Finding]:
     if held := _held():
         return held
     untold = f"robot.kind = {config.robot.kind!r}: the daemon alone can look at it; ask again beside it"
-    return factory.inspect(_patient(config)) or [Finding(Level.OK, "arms", untold)]
+    return factory.inspect(config) or [Finding(Level.OK, "arms", untold)]
 
 
 def _held() -> list[Finding]:
     """A daemon that was not asked has the arms and cameras: hands off."""
     step = "name its socket with --socket, or stop it"
-    return [
-        Finding(Level.FAIL, "daemon", f"another one runs, pid {found.pid}: its devices are not touched", step)
-        for found in psutil.process_iter(["cmdline"])
-        if (found.info["cmdline"] or [""])[0].startswith(MOTOR)
-    ]
-
-
-def _patient(config: Config) -> Config:
-    """The doctor does not wait as long as a daemon for arms that do not answer."""
-    trossen = config.robot.trossen
-    patience = {"connect_timeout_s": min(trossen.connect_timeout_s, ARMS_S)}
-    robot = config.robot.model_copy(update={"trossen": trossen.model_copy(update=patience)})
-    return config.model_copy(update={"robot": robot})
+    for found in psutil.process_iter(["cmdline"]):
+        if (found.info["cmdline"] or [""])[0].startswith(CHILDREN):
+            text = f"another one runs, with pid {found.pid} in it: its devices are not touched"
+            return [Finding(Level.FAIL, "daemon", text, step)]
+    return []
 
 
 def timed(config: Config, status: Status | None, *, infer: bool) -> tuple[list[Section], float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import grp
 import json
 import os
@@ -19,6 +18,7 @@ import psutil
 from controller.board import specs
 from controller.config import Config, Realtime
 from controller.doctor.machine import Disk, Machine, Rights
+from controller.unix_socket import user_name
 
 STEAL_S = 1.0
 RIGHTS_TIMEOUT_S = 8.0
@@ -98,9 +98,14 @@ def _limit(path: Path) -> int | None:
     return int(text) if text.isdecimal() and int(text) < UNLIMITED_B else None
 
 
+def nearest(directory: Path) -> Path:
+    """It, or the one above it that exists."""
+    return next(path for path in (directory, *directory.parents) if path.is_dir())
+
+
 def disk(directory: Path, *, write: bool) -> Disk:
     """Write and forget a file where the recordings go, as far as that is wanted and allowed."""
-    there = next(path for path in (directory, *directory.parents) if path.is_dir())
+    there = nearest(directory)
     try:
         free_b = psutil.disk_usage(str(there)).free
         rate = _writing(there) if write and free_b > 2 * WRITTEN_B else None
@@ -143,7 +148,7 @@ def rights(realtime: Realtime) -> Rights:
         awake=told["awake"],
         late_p99_us=told["late_p99_us"],
         late_max_us=told["late_max_us"],
-        user=getpass.getuser(),
+        user=user_name(os.getuid()),
         unit=_unit(priority),
         awake_group=_group_of(Path("/dev/cpu_dma_latency")),
     )

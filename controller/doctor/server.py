@@ -31,6 +31,7 @@ OUTSIDE = np.array([0.02 if joint in GRIPPERS else 0.5 for joint in range(N_JOIN
 """Training data so far beyond our limits are in another unit, or another robot's."""
 
 CHECK_URL = "check policy.url, the server's log and its firewall"
+ASK_AS_ROOT = "look as root, who may read it: sudo pi0ctl doctor; pi0ctl status says whether the daemon is connected"
 OTHER_ROBOT = "do not run: this checkpoint was trained in other units or on another robot; check its statistics"
 
 
@@ -45,7 +46,8 @@ class Inference:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """error: why there is no more to say. request_ms: a request's bytes there and a ping's answer back."""
+    """error: why there is no more to say. allowed: False where this user has no key, which says nothing of the server.
+    request_ms: a request's bytes there and a ping's answer back."""
 
     url: str
     error: str = ""
@@ -54,10 +56,13 @@ class Server:
     request_b: int = 0
     request_ms: tuple[float, ...] = ()
     inference: Inference | None = None
+    allowed: bool = True
 
 
 def judge(server: Server, config: Config, q: Vector | None) -> list[Finding]:
     """q: the arms' present pose, None where nobody knows it; then the home pose is looked at."""
+    if not server.allowed:
+        return [Finding(Level.WARN, "policy server", f"{server.url}: not asked: {server.error}", ASK_AS_ROOT)]
     if server.info is None:
         return [Finding(Level.FAIL, "policy server", f"{server.url}: {server.error}", CHECK_URL)]
     info = server.info

@@ -20,7 +20,7 @@ from controller import credentials
 from controller.answers import Acceptance, AnswerError, actions_from
 from controller.config import Config, Policy
 from controller.config_robot import both_arms
-from controller.credentials import CredentialsError
+from controller.credentials import CredentialsError, NotOurKeyError
 from controller.doctor.server import Inference, Server
 from controller.robots.base import Vector
 from controller.server_terms import SessionError, check_server
@@ -68,6 +68,8 @@ async def _ask(config: Config, q: Vector | None, infer: bool) -> Server:
         return replace(server, error=f"no metadata within {METADATA_S:g} s; perhaps it is still warming up")
     except ProtocolError as error:
         return replace(server, info=None, error=f"its metadata cannot be read: {error}")
+    except NotOurKeyError as error:
+        return replace(server, error=str(error), allowed=False)
     except (OSError, ConnectionClosed, InvalidHandshake, InvalidURI, CredentialsError) as error:
         return replace(server, error=str(error) or type(error).__name__)
 

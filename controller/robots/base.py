@@ -53,7 +53,7 @@ class Robot(ABC):
     def connect(self) -> JointState:
         """Open the robot, hold it where it is, and return a reading taken after the hold is active.
 
-        Must not move anything: the hold's set-point is the measured position. Raises RobotError.
+        Must not move anything: the hold's set-point is the measured position. Raises RobotError, and has let go then.
         """
 
     @abstractmethod

@@ -83,6 +83,13 @@ class LerobotRobot(Robot):
         what = lerobot_types.moves(self._kind, "connect")
         log.info("lerobot type=%s connecting, which %s", self._kind, what or "moves nothing")
         _kept.append(self._robot)
+        try:
+            return self._connected()
+        except RobotError:
+            self._leave(by_disconnect=not lerobot_types.moves(self._kind, "disconnect"))  # nobody is to move now
+            raise
+
+    def _connected(self) -> JointState:
         with self._telling("connect"):
             self._robot.connect(calibrate=False)
             calibrated = self._robot.is_calibrated
@@ -115,8 +122,11 @@ class LerobotRobot(Robot):
         if self._calls.slow:
             log.info("lerobot type=%s %s", self._kind, self._calls)
         wanted = "disconnect" in self._settings.allow_moves or not lerobot_types.moves(self._kind, "disconnect")
+        self._leave(by_disconnect=wanted)
+
+    def _leave(self, *, by_disconnect: bool) -> None:
         known = lerobot_types.TYPES.get(self._kind)
-        names = ("disconnect",) if wanted else known.close if known else ()
+        names = ("disconnect",) if by_disconnect else known.close if known else ()
         log.info("lerobot type=%s left by: %s", self._kind, ", ".join(names) or "nothing; disconnect() might move it")
         for name in names:
             try:

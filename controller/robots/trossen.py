@@ -90,7 +90,7 @@ class TrossenRobot(Robot):
         try:
             self._both(ArmLink.open)  # neither arm takes hold before both have passed
             self._both(ArmLink.hold)
-        except RobotError:
+        except Exception:
             self.disconnect()
             raise
         return self._state()
@@ -112,7 +112,9 @@ class TrossenRobot(Robot):
 
     def disconnect(self) -> None:
         closing = [side.thread.submit(side.link.close) for side in self._sides]
-        _, unfinished = wait(closing, CLOSE_S)
+        finished, unfinished = wait(closing, CLOSE_S)
+        for error in filter(None, (future.exception() for future in finished)):
+            log.error("an arm was not let go; it brakes when this process has ended", exc_info=error)
         if unfinished:
             log.error("an arm was not let go within %g s; it brakes when this process has ended", CLOSE_S)
         for side in self._sides:

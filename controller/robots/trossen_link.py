@@ -16,7 +16,7 @@ from controller.robots import trossen_checks as checks
 from controller.robots.base import ARM_JOINTS, RobotError, Vector
 from controller.robots.trossen_driver import ArmDriver, Output
 from controller.robots.trossen_inspect import ask, examine
-from controller.robots.trossen_stream import DeviceClock, Stream
+from controller.robots.trossen_stream import ArmClock, Stream
 from controller.ticker import Clock
 
 NEWER_NS = 200_000_000
@@ -44,7 +44,7 @@ class ArmLink:
         self._driver, self._config, self._clock = driver, config, clock
         self._limits: checks.ArmLimits | None = None
         self._stream: Stream | None = None
-        self._device_clock = DeviceClock()
+        self._device_clock = ArmClock()
         self._warm = False
 
     def open(self) -> None:
@@ -65,6 +65,7 @@ class ArmLink:
         self._require(checks.at_rest(self.arm, before.qd), checks.inside(self.arm, before.q, limits))
         self._driver.enter_position_mode()
         state = self._newer(before)
+        self._require(checks.inside(self.arm, state.q, limits))  # it may have sagged while its brakes were released
         low, high = limits.commands
         goal = np.clip(state.q, low, high)
         time_s = max(1.0 / self._config.rate_hz, float((np.abs(goal - state.q) / SETTLE).max()))

@@ -14,7 +14,6 @@ from controller.robots.base import Vector
 DRIFT = 1e-4
 """Two clocks drift apart by no more than this part of the time."""
 
-
 LONGEST_S = 0.1
 """Of a goal time. The driver goes in a straight line up to 0.2 s, and in a curve with a faster middle beyond."""
 
@@ -44,11 +43,12 @@ class Stream:
         return self._goal, self._time_s
 
 
-class DeviceClock:
+class ArmClock:
     """The device's stamps as instants of CLOCK_MONOTONIC.
 
     A reading arrives some time after its stamp, never before: the smallest difference seen is nearest to the true one.
     It is let go slowly, so that two clocks that drift apart stay together. Later stamps give later instants.
+    Unlike that of a camera (device_clock.py) it never begins anew: an earlier stamp is an earlier instant, and a fault.
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from harness import Tap, check_smooth, daemon
 from servers import server
 
 from controller.bringup import steps
-from controller.bringup.history import CONFIRMED, Entry, History
+from controller.bringup.history import CONFIRMED, Entry, History, named
 from controller.config import load
 from controller.config_robot import both_arms
 
@@ -25,7 +25,7 @@ def test_a_robot_is_brought_up_step_by_step(tmp_path: Path) -> None:
     history = History(tmp_path / "bring-up.jsonl")
     with server() as url, daemon(tmp_path, url) as running:
         status = running.until("the policy is there", lambda status: status["policy"]["connected"])
-        about = {"robot": "sim", "config": status["config"], "version": status["version"]}
+        about = {"robot": "sim", "config": named(status), "version": status["version"]}
         for step in steps.STEPS[1 : steps.STEPS.index(LAST)]:
             history.add(Entry(step, CONFIRMED, **about))
         tap, homing = Tap(running.process.pid), load(running.config).robot.homing

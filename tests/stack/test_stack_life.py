@@ -62,6 +62,7 @@ def test_an_ordered_end_in_mid_motion_brakes_first(tmp_path: Path) -> None:
 PARK = [0.0, 0.9, 0.6, 0.5, 0.0, 0.0, 0.03]
 
 
+@pytest.mark.long
 def test_the_arms_park_at_the_end_from_a_homed_idle_only(tmp_path: Path) -> None:
     changes = {"velocity_feedforward = true": f"velocity_feedforward = true\npark = {PARK}"}
     with server() as url, daemon(tmp_path, url, hurried=False, **changes) as running:

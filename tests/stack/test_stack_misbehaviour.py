@@ -38,6 +38,7 @@ BAD_CAMERA = {
 @pytest.mark.raises_fault("camera_stale", "running")
 @pytest.mark.raises_fault("camera_lost", "running")
 @pytest.mark.raises_fault("observation_spread", "idle", "running")
+@pytest.mark.long
 def test_a_bad_camera_brakes_the_arms_and_a_deaf_process_is_killed_at_the_end(tmp_path: Path) -> None:
     torn = []
 

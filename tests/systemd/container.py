@@ -48,7 +48,8 @@ def why_impossible() -> str:
     """Why no container can be booted here; empty when it can."""
     if os.geteuid() != 0:
         return "needs root"
-    for program, package in (("systemd-nspawn", "systemd-container"), ("nsenter", "util-linux")):
+    needed = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux", "ss": "iproute2", "ps": "procps"}
+    for program, package in needed.items():
         if shutil.which(program) is None:
             return f"needs {program}: apt-get install {package}"
     if not Path("/lib/systemd/systemd").exists():

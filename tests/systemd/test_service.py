@@ -24,8 +24,9 @@ pytestmark = pytest.mark.systemd
 
 FAILING_UV = """#!/bin/sh
 case $1 in pip) echo "no network" >&2; exit 2;; esac
-PATH=${PATH#*:} exec uv "$@"
+PATH=${PATH#*:}:.uv/bin exec uv "$@"
 """
+"""In the place of the real one, which is in PATH or where scripts/setup puts it."""
 
 CHILDREN = ("motor", "control", "link", "guard", camera_process("cam_low"), "recorder")
 
@@ -129,7 +130,9 @@ def test_a_killed_supervisor_leaves_the_arms_at_rest_and_everything_starts_anew(
     rows = tap.drain()
     check_smooth(rows)
     print(f"SIGKILL of the supervisor: at rest after {rest_after_ms(rows, killed_ns):.0f} ms")
-    assert "arms held, robot closed" in service.journal(mark)
+    told = service.journal(mark)
+    assert "arms held, robot closed" in told
+    assert "resource_tracker" not in told, "what Python makes of it is no entry of ours"
     idle_again(service)
     assert service.main_pid != before
 
@@ -256,3 +259,16 @@ def test_uninstall_leaves_configuration_and_data_and_nothing_else(installed: Ser
     kept = ("/etc/", "/var/lib/pi0-controller/", *of_others)
     assert {path for path in installed.container.written() if not path.startswith(kept)} == set()
     assert installed.container.path(str(CONFIG)).exists()
+
+
+def test_a_gpu_machine_gets_the_policy_server_alone(installed: Service) -> None:
+    installed.make("install-server")
+    installed.run("systemctl", "start", SERVER)
+    assert installed.shown("ActiveState", SERVER) == "active"
+    assert installed.shown("LoadState") == "not-found"
+    assert installed.shell("cd /usr/local/bin; echo pi0*") == "pi0-policy-server"
+    ask = r"exec 3<>/dev/tcp/127.0.0.1/8000; printf 'GET / HTTP/1.1\r\nHost: here\r\n\r\n' >&3; head --lines=1 <&3"
+    assert "401" in installed.shell(ask), "without the key nobody gets in"
+    installed.run("systemctl", "stop", SERVER)
+    installed.make("uninstall")
+    assert installed.leftovers() == []

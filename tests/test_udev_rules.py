@@ -1,4 +1,4 @@
-"""The udev rules of the cameras: every line is one that udev can read and is explained, and a D405 is meant by them."""
+"""All udev rules: every line is one that udev can read and is explained, and a D405 is meant by one of them alone."""
 
 import re
 from fnmatch import fnmatchcase
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-TEXT = (Path(__file__).parent.parent / "systemd/udev/60-pi0-cameras.rules").read_text(encoding="utf-8")
+FILES = sorted((Path(__file__).parent.parent / "systemd/udev").iterdir())
+TEXT = "".join(file.read_text(encoding="utf-8") for file in FILES)
 RULES = [line for line in TEXT.splitlines() if line and not line.startswith("#")]
 TERM = re.compile(r'(?P<key>[A-Z]+(?:\{[\w/]+\})?)(?P<sign>==|\+=|=)"(?P<value>[^"]*)"')
 
@@ -16,6 +17,7 @@ D405 = {
     "ENV{DEVTYPE}": "usb_device",
     "ENV{ID_USB_INTERFACES}": ":0e0100:0e0200:",
     "ATTR{idVendor}": "8086",
+    "ATTR{product}": "Intel(R) RealSense(TM) Depth Camera 405",
     "TEST": "power/control",
 }
 WEBCAM = {
@@ -48,7 +50,7 @@ def test_a_rule_is_made_of_terms_that_match_and_terms_that_assign(rule):
 
 
 def test_a_realsense_is_given_to_group_video_and_kept_awake():
-    assert dict(assigned(D405)) == {"MODE": "0660", "GROUP": "video", "TAG": "uaccess", "ATTR{power/control}": "on"}
+    assert assigned(D405) == [("MODE", "0660"), ("GROUP", "video"), ("TAG", "uaccess"), ("ATTR{power/control}", "on")]
     assert assigned(D405 | {"ENV{ID_USB_INTERFACES}": ":e00101:"}) == [], "Intel's Bluetooth is none of ours"
 
 
