@@ -18,6 +18,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from bench import waterfall_plot
 from bench.documents import bars_of, command_of, filled
 from bench.host import ROOT, facts
 from bench.policy import conditions_of, rows_of
@@ -29,6 +30,9 @@ from bench.tables import machine_line, moment_line, rows_grid
 
 RESULTS = ROOT / "bench" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+PICTURES = {"end_to_end": waterfall_plot.draw}
+"""Of those that have one of their own."""
+
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
@@ -101,7 +105,7 @@ def write(host: str, directory: Path, out: Path) -> Path:
         there = ", ".join(kept(directory)) or "none at all"
         sys.exit(f"no results of {host} in {directory}, only {there}; `make bench` makes them")
     out.mkdir(parents=True, exist_ok=True)
-    pictures = [one["bench"] for one in results if draw(one, out / f"{one['bench']}.png")]
+    pictures = [one["bench"] for one in results if PICTURES.get(one["bench"], draw)(one, out / f"{one['bench']}.png")]
     text = as_markdown(results, policies(directory), pictures)
     (out / "report.md").write_text(text, encoding="utf-8")
     page = out / "report.html"

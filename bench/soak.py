@@ -22,7 +22,7 @@ from pathlib import Path
 from bench.soak_plan import Episode, episodes
 from bench.soak_player import Player
 from bench.soak_report import Outcome, as_text, document
-from bench.soak_stack import Daemon, Server
+from bench.soak_stack import Daemon, Server, write_configuration
 from controller.client import DaemonUnreachable
 from controller.refused import Refused
 
@@ -47,7 +47,7 @@ def stack(directory: Path) -> Iterator[tuple[Daemon, Server]]:
     """Server and daemon; both are gone afterwards, however it ends."""
     server = Server(directory)
     try:
-        daemon = Daemon(directory, server.url)
+        daemon = Daemon(directory, write_configuration(directory, server.url))
         try:
             yield daemon, server
         finally:

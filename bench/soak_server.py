@@ -1,7 +1,7 @@
 """A real policy server that sways the arms and misbehaves the way a file says: soak_server.py ORDERS [--port N].
 
 ORDERS is a file with one JSON object: `way`, one of WAYS, and `latency_ms`, `jitter_ms` of its answers. It is read
-anew at every request. Prints its URL once it listens; ends with SIGTERM.
+anew when it was replaced. Prints its URL once it listens; ends with SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from controller.config import load, shipped
+from controller.config_camera import CAMERA_NAMES
 from controller.config_robot import both_arms
 from policy_server.continuation import continued, read_plain_rest
 from policy_server.policy import Observation, ObservationError, Policy, Session
@@ -47,15 +48,19 @@ def sway(played_s: float) -> Matrix:
 
 
 class Orders:
-    """What the file says, read at each question."""
+    """What the file says at each question; read again when it is another file, so that a question costs nothing."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._read: tuple[tuple[int, int], dict[str, Any]] | None = None
         self._random = np.random.default_rng()
 
     def read(self) -> dict[str, Any]:
-        orders: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
-        return orders
+        stat = self._path.stat()
+        which = stat.st_ino, stat.st_mtime_ns
+        if self._read is None or self._read[0] != which:
+            self._read = which, json.loads(self._path.read_text(encoding="utf-8"))
+        return self._read[1]
 
     def latency_s(self) -> float:
         orders = self.read()
@@ -69,6 +74,7 @@ class Sway(Session):
         self._orders = orders
         self._random = np.random.default_rng()
         self._last = sway(0.0)
+        self._begun_s = time.monotonic()
 
     def infer(self, observation: Observation) -> dict[str, Any]:
         way: str = self._orders.read()["way"]
@@ -76,7 +82,7 @@ class Sway(Session):
         return {"actions": self._last}
 
     def fine(self, observation: Observation) -> Matrix:
-        chunk = sway(float(observation[PLAYBACK]))
+        chunk = sway(float(observation.get(PLAYBACK, time.monotonic() - self._begun_s)))  # stock clients do not tell
         rest = read_plain_rest(observation, HORIZON, N_JOINTS)
         return chunk if rest is None else continued(chunk, *rest)
 
@@ -127,10 +133,10 @@ WAYS: dict[str, Callable[[Sway, Observation], Matrix]] = {
 class SwayPolicy(Policy):
     """Needs no model."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, cameras: Sequence[str] = CAMERA_NAMES) -> None:
         self.info = ServerInfo(
             policy="sway",
-            cameras=("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"),
+            cameras=tuple(cameras),
             image_size=(224, 224),
             action_rate_hz=RATE_HZ,
             action_horizon=HORIZON,
@@ -143,11 +149,11 @@ class SwayPolicy(Policy):
         return Sway(self._orders)
 
 
-async def serve(orders: Orders, port: int) -> None:
+async def serve(orders: Orders, port: int, cameras: Sequence[str]) -> None:
     """Until SIGTERM."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    server = PolicyServer(SwayPolicy(orders), latency=orders.latency_s)
+    server = PolicyServer(SwayPolicy(orders, cameras), latency=orders.latency_s)
     async with server.listen("127.0.0.1", port) as listener:
         print(f"ws://127.0.0.1:{next(iter(listener.sockets)).getsockname()[1]}", flush=True)
         await ended.wait()
@@ -158,8 +164,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("orders", type=Path)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--cameras", nargs="+", choices=CAMERA_NAMES, default=CAMERA_NAMES)
     arguments = parser.parse_args()
-    asyncio.run(serve(Orders(arguments.orders), arguments.port))
+    asyncio.run(serve(Orders(arguments.orders), arguments.port, arguments.cameras))
 
 
 if __name__ == "__main__":

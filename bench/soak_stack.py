@@ -13,16 +13,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from controller import layout
 from controller.board import specs
 from controller.client import Client, DaemonUnreachable
 from controller.config import Config, load, shipped
+from controller.config_camera import CAMERA_NAMES
 from controller.demo.processes import ENDS_WITH_PARENT
 from controller.recording import Rows
 from shm.reader import Reader
@@ -30,6 +30,8 @@ from shm.reader import Reader
 SHM = Path("/dev/shm")
 LEASE_S, COMMAND_S = 0.5, 0.3
 """Longer than shipped: a virtual machine may stand still for a tenth of a second, and the soak is not about that."""
+
+SMALL = "width = 64\nheight = 48"
 
 WAIT_S = 40.0
 """Watchdog of the waits."""
@@ -48,15 +50,24 @@ def wait_for(what: str, test: Callable[[], Any], timeout_s: float = WAIT_S) -> A
     raise TimeoutError(f"not within {timeout_s:g} s: {what}")
 
 
-def write_configuration(directory: Path, url: str) -> Path:
-    """The shipped simulation with small test-pattern cameras."""
+def write_configuration(
+    directory: Path, url: str, camera: str = SMALL, more: str = "", left_out: Sequence[str] = ()
+) -> Path:
+    """The shipped simulation with test-pattern cameras, small ones unless `camera` says otherwise.
+
+    more: further sections. left_out: cameras that it has not got.
+    """
     text = shipped("sim").read_text(encoding="utf-8")
-    text = re.sub(r'(\[cameras\.\w+\]\n)kind = "sim"', r'\1kind = "pattern"\nwidth = 64\nheight = 48', text)
+    for name in left_out:
+        text = text.replace(f'[cameras.{name}]\nkind = "sim"\n', "")
+    wanted = [name for name in CAMERA_NAMES if name not in left_out]
+    text = text.replace("[policy]\n", f"[policy]\ncameras = {json.dumps(wanted)}\n")
+    text = re.sub(r'(\[cameras\.\w+\]\n)kind = "sim"', rf'\1kind = "pattern"\n{camera}', text)
     text = text.replace("ws://127.0.0.1:8000", url).replace('"runs/recordings"', json.dumps(str(directory / "rec")))
     text = text.replace("[recorder]", "[recorder]\nvideo_rate_hz = 0")
     text = text.replace("blend_s = 0.1", f"blend_s = 0.1\ncommand_s = {COMMAND_S}")
     path = directory / "controller.toml"
-    path.write_text(f"{text}[daemon]\nlease_s = {LEASE_S}\n", encoding="utf-8")
+    path.write_text(f"{text}[daemon]\nlease_s = {LEASE_S}\n{more}", encoding="utf-8")
     return path
 
 
@@ -95,10 +106,10 @@ class Program:
 
 
 class Server:
-    """The policy server: its orders, and its end and beginning."""
+    """The policy server: its orders, and its end and beginning. cameras: what it wants, all of them if it is empty."""
 
-    def __init__(self, directory: Path) -> None:
-        self._orders, self._log = directory / "orders.json", directory / "server.log"
+    def __init__(self, directory: Path, cameras: Sequence[str] = ()) -> None:
+        self._orders, self._log, self._cameras = directory / "orders.json", directory / "server.log", cameras
         self.order("fine", 0.0, 0.0)
         self.program, self.url = self._started(0)
 
@@ -114,6 +125,7 @@ class Server:
 
     def _started(self, port: int) -> tuple[Program, str]:
         command = ["-m", "bench.soak_server", str(self._orders), "--port", str(port)]
+        command += ["--cameras", *self._cameras] * bool(self._cameras)
         program = Program(command, self._log, piped=True)
         assert program.process.stdout is not None
         line = program.process.stdout.readline().decode().strip()
@@ -125,14 +137,19 @@ class Server:
 class Daemon:
     """The controller daemon, as its operator sees it."""
 
-    def __init__(self, directory: Path, url: str) -> None:
-        path = write_configuration(directory, url)
+    def __init__(self, directory: Path, path: Path) -> None:
+        """path: of its configuration."""
         self.config: Config = load(path)
         self._room = tempfile.TemporaryDirectory(prefix="pi0-soak-")  # a socket's path must be short
         self.log, self.socket = directory / "daemon.log", Path(self._room.name) / "s" / "c.sock"
-        command = ["-m", "controller", "--config", str(path), "--socket", str(self.socket)]
-        self.program = Program(command, self.log)
+        self._command = ["-m", "controller", "--config", str(path), "--socket", str(self.socket)]
         self.client = Client(self.socket)
+        self.start()
+
+    def start(self) -> None:
+        """A daemon; the one before it, if there was one, is gone."""
+        self.started_s = time.monotonic()
+        self.program = Program(self._command, self.log)
 
     def until(self, what: str, test: Callable[[dict[str, Any]], Any], timeout_s: float = WAIT_S) -> dict[str, Any]:
         """Poll the status until `test` holds; the status then. Raises TimeoutError."""
@@ -178,19 +195,20 @@ class Daemon:
 
 
 class Tap(threading.Thread):
-    """Every motor tick of a daemon, read from outside without attaching: a plain read-only mapping."""
+    """Every record of a daemon's ring, of motor ticks unless another is named, read from outside without attaching: a
+    plain read-only mapping."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, ring: str = "joints") -> None:
         super().__init__(daemon=True)
-        path = wait_for("joints ring", lambda: next(SHM.glob(f"pi0c.{daemon.program.pid}.*.joints"), None))
-        self.spec = next(spec for spec in specs(daemon.config) if spec.name == "joints")
+        path = wait_for(f"{ring} ring", lambda: next(SHM.glob(f"pi0c.{daemon.program.pid}.*.{ring}"), None))
+        self.spec = next(spec for spec in specs(daemon.config) if spec.name == ring)
         with path.open("rb") as file:
             whole = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
         self.words = whole.cast("Q")
         starts = [self.spec.record_b(slot) for slot in range(self.spec.slots)]
-        self.slots = [whole[start : start + layout.JOINTS.itemsize] for start in starts]
+        self.slots = [whole[start : start + self.spec.dtype.itemsize] for start in starts]
         self._reader = Reader(self)  # type: ignore[arg-type]  # words, slots and spec are all it wants of a segment
-        self._record, self._rows = np.zeros((), layout.JOINTS), list[Any]()
+        self._record, self._rows = np.zeros((), self.spec.dtype), list[Any]()
         self._lock = threading.Lock()
 
     def run(self) -> None:
@@ -212,7 +230,7 @@ class Tap(threading.Thread):
         """All since the last `forget`, as of now."""
         self.drain()
         with self._lock:
-            return np.array(self._rows, layout.JOINTS)
+            return np.array(self._rows, self.spec.dtype)
 
     def forget(self) -> None:
         """All but the newest two rows, at which the next episode's join on."""

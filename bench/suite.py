@@ -29,6 +29,11 @@ BENCHES = (
     Bench("shm", "What do our ring and our wake-up cost beside their peers?", ("-m", "bench.micro", "shm"), 3, ()),
     Bench("hand_over", "How soon is a frame of one process usable in others?", ("-m", "bench.hand_over"), 3),
     Bench("wire", "What does a request cost beside openpi's, over which link?", ("-m", "bench.micro", "wire"), 3, ()),
+    Bench("end_to_end", "How long from a frame to the command made of it, and where?", ("-m", "bench.end_to_end"), 2),
+    Bench("peers", "How do other clients of the same policy do?", ("-m", "bench.peers"), 1),
+    Bench("control_loop", "How late is our loop, and how late must it be here?", ("-m", "bench.control_loop"), 2),
+    Bench("startup", "How soon does it start, brake and recover?", ("-m", "bench.startup"), 1),
+    Bench("cost", "What does each process cost, and each camera?", ("-m", "bench.cost"), 1),
 )
 POLICY = Bench("policy", "How long does a call of the model take, and how long must it?", ("-m", "bench.policy"), 1)
 """Where there is a GPU; its quick size takes minutes."""

@@ -84,7 +84,9 @@ def publish(writer: Writer, watch: PictureWatch, pixels: Image, info: FrameInfo,
         letterbox_chw(pixels, record["tile"])
         boxed_ns = time.monotonic_ns()
         watch.look(record["tile"], info.t_arrival_ns)
-        return (boxed_ns - begin_ns) * 1e-3, (time.monotonic_ns() - boxed_ns) * 1e-3
+        ready_ns = time.monotonic_ns()
+        record["t_ready_ns"] = ready_ns
+        return (boxed_ns - begin_ns) * 1e-3, (ready_ns - boxed_ns) * 1e-3
 
 
 def run(child: Child) -> None:

@@ -8,8 +8,9 @@ begun where the joints are, so position and velocity never step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -59,15 +60,20 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """The newest segment from control. piece None: nothing to follow, brake."""
+    """The newest segment from control. piece None: nothing to follow, brake. trace: carried and never looked at."""
 
     number: int
     motion_id: int
     piece: Piece | None
+    trace: Any = field(default=None, compare=False)
+
+    def begun(self, now_ns: int) -> bool:
+        """Whether it counts by now; an order to brake does at once."""
+        return self.piece is None or self.piece.t0_ns <= now_ns
 
 
 class Follower:
-    """Holds, follows, brakes. `q`, `qd` are the command after each step."""
+    """Holds, follows, brakes. `q`, `qd` are the command after each step; `trace` is that of the piece it came from."""
 
     def __init__(self, gate: Gate, q_measured: Vector) -> None:
         self._gate = gate
@@ -76,6 +82,7 @@ class Follower:
         self.mode = Mode.HOLD
         self.motion_id = 0
         self.segment = 0
+        self.trace: Any = None
         self.refused = 0
         self.fault: tuple[FaultCode, str] | None = None
         self._t_ns = 0
@@ -119,13 +126,16 @@ class Follower:
         return taken
 
     def _queue(self, now_ns: int, newest: Command | None) -> None:
-        """A piece is used from its own beginning on; until then the one before it."""
+        """A piece is used from its own beginning on; until then the one before it, which may itself have waited."""
+        waited = self._next
         if newest is not None and newest.number != self._number:
             self._next, self._number = newest, newest.number
-        due = self._next
-        if due is not None and (due.piece is None or due.piece.t0_ns <= now_ns):
+        due = next((one for one in (self._next, waited) if one is not None and one.begun(now_ns)), None)
+        if due is None:
+            return
+        if due is self._next:
             self._next = None
-            self._command = due if self.mode is not Mode.FOLLOW else self._joined(due)
+        self._command = due if self.mode is not Mode.FOLLOW else self._joined(due)
 
     def _joined(self, command: Command) -> Command:
         """The command with its piece begun where the one before it leads, or at the hold: never a jump.
@@ -219,7 +229,7 @@ class Follower:
                 self.refused += 1
                 self._start_brake(now_ns, reason)
                 return
-            self.segment, self._followed = command.number, command.piece
+            self.segment, self._followed, self.trace = command.number, command.piece, command.trace
             self.q, self.qd, self._qdd = self._inside(wanted.q), wanted.qd, wanted.qdd
 
     def _check(self, now_ns: int, wanted: State, q_measured: Vector) -> tuple[FaultCode, str] | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.robots.base import N_JOINTS
 
-VERSION = 3
+VERSION = 4
 MAX_STEPS = 128
 """Longest action chunk that fits a CHUNK (pi0 uses 50)."""
 
@@ -185,9 +185,14 @@ TRACE = [
     ("chunk_id", "u8"),
     ("t_exposure_oldest_ns", "i8"),  # oldest exposure in the observation: its age is the action's age
     ("t_frame_ns", "i8"),  # newest frame of the observation lay in host memory: end to end starts here
-    ("t_sent_ns", "i8"),
+    ("t_ready_ns", "i8"),  # the last of its frames lay in shared memory, letterboxed
+    ("t_asked_ns", "i8"),  # the link began to build the request
+    ("t_sent_ns", "i8"),  # it was packed
     ("t_received_ns", "i8"),
-    ("inference_ms", "f8"),  # durations told by the server; instants never cross machines
+    # durations told by the server, nan: not told; instants never cross machines
+    ("queue_ms", "f8"),  # from the request's arrival to the begin of work on it
+    ("inference_ms", "f8"),
+    ("server_ms", "f8"),  # from the request's arrival to its answer
 ]
 
 CHUNK = np.dtype(  # policy link -> control, recorder
@@ -328,6 +333,7 @@ def frame(height: int, width: int, tile: int) -> np.dtype[np.void]:
         [
             ("t_exposure_ns", "i8"),
             ("t_arrival_ns", "i8"),
+            ("t_ready_ns", "i8"),  # this record was complete
             ("number", "u8"),
             ("exposure_known", "u1"),
             ("t_device_ns", "i8"),  # as the device stamped it, by its own clock; 0: it does not

@@ -37,6 +37,9 @@ from policy_server.protocol import (
     unpack,
 )
 
+SERVER_TIMES = {"queue_ms": "queue_ms", "inference_ms": "infer_ms", "server_ms": "total_ms"}
+"""Of a reply's server_timing; a stock server tells infer_ms only."""
+
 
 class Wakes:
     """What a session waits for: a new frame, a new order."""
@@ -47,11 +50,15 @@ class Wakes:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that is not answered yet. first: of its connection. playing: the policy's time passed then."""
+    """A request that is not answered yet. first: of its connection. playing: the policy's time passed then.
+
+    t_asked_ns: when it began to be built.
+    """
 
     chunk_id: int
     motion_id: int
     observation: Observation
+    t_asked_ns: int
     t_sent_ns: int
     playing: bool
     first: bool
@@ -134,7 +141,7 @@ class Session:
     async def _send(self, order: Order) -> None:
         """Put a request on its way, or fault where the frames do not belong together."""
         memory, motion_id = self._memory, order.motion_id
-        t_build_ns = time.monotonic_ns()
+        t_asked_ns = time.monotonic_ns()
         observation = self._observer.observe(order.prompt)
         # cameras that take turns at a low rate are as far apart as their period, and none of them is late
         bound_s = max(self._config.policy.max_observation_spread_s, 1.5 / observation.slowest_hz)
@@ -146,11 +153,12 @@ class Session:
         message = pack(observation.request | self._extras(chunk_id, observation, plan, order.seam))
         t_sent_ns = time.monotonic_ns()
         memory.child.status["requests"] += 1
-        memory.child.status["build_ms"] = (t_sent_ns - t_build_ns) * 1e-6
+        memory.child.status["build_ms"] = (t_sent_ns - t_asked_ns) * 1e-6
         if not self._under_way or self._under_way[-1].motion_id != motion_id:
             self._silent_ns = t_sent_ns
         playing = plan is not None and plan.playing
-        self._under_way.append(Asked(chunk_id, motion_id, observation, t_sent_ns, playing, first=not self._answered))
+        first = not self._answered
+        self._under_way.append(Asked(chunk_id, motion_id, observation, t_asked_ns, t_sent_ns, playing, first))
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._socket.send(message)
@@ -195,7 +203,8 @@ class Session:
         t_received_ns = time.monotonic_ns()
         answer, asked = self._decode(reply)
         status["answers"] += 1
-        status["inference_ms"] = _inference_ms(answer)
+        times_ms = _server_times_ms(answer)
+        status["inference_ms"] = times_ms["inference_ms"]
         try:
             actions = actions_from(answer, self._acceptance, self._rate_hz)
         except AnswerError as error:
@@ -210,8 +219,19 @@ class Session:
         if stuck is not None:
             memory.trip(*stuck, motion_id)
             return
-        t_sent_ns, rate_hz = asked.t_sent_ns, self._rate_hz
-        memory.deliver(Answer(asked.chunk_id, motion_id, observation, t_sent_ns, t_received_ns, rate_hz, actions))
+        memory.deliver(
+            Answer(
+                asked.chunk_id,
+                motion_id,
+                observation,
+                asked.t_asked_ns,
+                asked.t_sent_ns,
+                t_received_ns,
+                times_ms,
+                self._rate_hz,
+                actions,
+            )
+        )
 
     def _extras(self, chunk_id: int, observation: Observation, plan: Followed | None, seam: Seam) -> dict[str, Any]:
         """What a request carries beyond the observation, of what this server offers to take."""
@@ -265,7 +285,9 @@ def _ascii(text: str | None) -> str | None:
     return text[:80].encode("ascii", "replace").decode() if text else None
 
 
-def _inference_ms(answer: dict[str, Any]) -> float:
+def _server_times_ms(answer: dict[str, Any]) -> dict[str, float]:
+    """What the server told of its own part, as a trace names it; nan: not told."""
     timing = answer.get("server_timing")
-    value = timing.get("infer_ms") if isinstance(timing, dict) else None
-    return float(value) if isinstance(value, int | float) else float("nan")
+    told = timing if isinstance(timing, dict) else {}
+    values = {name: told.get(key) for name, key in SERVER_TIMES.items()}
+    return {name: float(value) if isinstance(value, int | float) else math.nan for name, value in values.items()}

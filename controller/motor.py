@@ -36,12 +36,12 @@ TRACE_FIELDS = [name for name, *_ in layout.TRACE] + ["t_spliced_ns", "motion_id
 
 
 def command_from(number: int, record: np.ndarray[Any, Any]) -> Command:
-    """A SEGMENT record as the follower takes it; its vectors are copies."""
-    motion_id = int(record["motion_id"])
+    """A SEGMENT record as the follower takes it; its vectors are copies, and its trace is a copy of all."""
+    motion_id, copy = int(record["motion_id"]), record.copy()
     if record["brake"]:
-        return Command(number, motion_id, None)
-    ends = (record[name].copy() for name in ("q0", "qd0", "q1", "qd1"))
-    return Command(number, motion_id, Piece(int(record["t0_ns"]), int(record["t1_ns"]), *ends))
+        return Command(number, motion_id, None, copy)
+    ends = (copy[name] for name in ("q0", "qd0", "q1", "qd1"))
+    return Command(number, motion_id, Piece(int(record["t0_ns"]), int(record["t1_ns"]), *ends), copy)
 
 
 def _connected(robot: Robot) -> Vector:
@@ -102,8 +102,9 @@ class Motor:
         lame = (FaultCode.ROBOT_ERROR, failure) if failure else None
         follower.step(now_ns, permit, self._command, state.q, lame or frozen or contact)
         self.robot.write(now_ns, follower.q, follower.qd)
+        handed_ns = self._clock.now_ns()
         self._publish(state, now_ns)
-        self._note(now_ns, permit)
+        self._note(now_ns, handed_ns, permit)
         if follower.fault is not None and follower.fault is not before:
             child.trip(now_ns, *follower.fault, follower.motion_id)
         if failure:
@@ -140,22 +141,21 @@ class Motor:
         record["segment"] = follower.segment
         self._joints_writer.write(record)
 
-    def _note(self, now_ns: int, permit: Permit) -> None:
+    def _note(self, now_ns: int, handed_ns: int, permit: Permit) -> None:
         """Note the first command of each chunk, and the smallest lease left while moving."""
         if self._follower.mode is not Mode.FOLLOW:
             return
         status = self._child.status
         margin_us = (permit.lease_until_ns - now_ns) * 1e-3
         status["lease_margin_min_us"] = min(float(status["lease_margin_min_us"]), margin_us)
-        segment = self._segment
+        segment = self._follower.trace
         chunk = (int(segment["motion_id"]), int(segment["chunk_id"]))
-        if self._follower.segment == (self._command.number if self._command else 0) and chunk[1]:
-            if chunk != self._last_chunk:
-                self._last_chunk = chunk
-                for name in TRACE_FIELDS:
-                    self._handed[name] = segment[name]
-                self._handed["t_handed_ns"] = self._clock.now_ns()
-                self._handed_writer.write(self._handed)
+        if chunk[1] and chunk != self._last_chunk:
+            self._last_chunk = chunk
+            for name in TRACE_FIELDS:
+                self._handed[name] = segment[name]
+            self._handed["t_handed_ns"] = handed_ns
+            self._handed_writer.write(self._handed)
 
     def write_status(self, ticker: Ticker) -> None:
         status, follower = self._child.status, self._follower

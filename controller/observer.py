@@ -19,7 +19,7 @@ from controller.robots.base import Vector
 
 Encode = Callable[[NDArray[np.uint8]], bytes]
 
-FIELDS = ("t_exposure_ns", "t_arrival_ns", "number", "rate_hz", "tile")
+FIELDS = ("t_exposure_ns", "t_arrival_ns", "t_ready_ns", "number", "rate_hz", "tile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Observation:
     t_exposure_oldest_ns: int
     t_exposure_newest_ns: int
     t_frame_ns: int
+    t_ready_ns: int
     slowest_hz: float
 
     @property
@@ -86,6 +87,7 @@ class Observer:
             t_exposure_oldest_ns=min(exposures),
             t_exposure_newest_ns=max(exposures),
             t_frame_ns=max(int(view.record["t_arrival_ns"]) for view in self._views),
+            t_ready_ns=max(int(view.record["t_ready_ns"]) for view in self._views),
             slowest_hz=min(float(view.record["rate_hz"]) for view in self._views),
         )
 

@@ -59,8 +59,9 @@ class Settings:
     fading: Fading
     speed_ramp_s: float
     period_ns: int = 20_000_000
-    lead_ns: int = 2_000_000
-    """A piece begins this long after it is made, so that the motor process has it when it begins."""
+    lead_ns: int = 1_000_000
+    """A piece begins so long after a step begins to make it: mostly the motor process has it by then. One that comes
+    later is begun where the arms are; longer would make every new plan wait for it."""
     piece_ns: int = 80_000_000
 
 

@@ -105,7 +105,7 @@ class Rig:
         now_ns = time.monotonic_ns()
         joints["t_ns"], joints["q"] = now_ns, q
         self.writers["joints"].write(joints)
-        frame["t_exposure_ns"] = frame["t_arrival_ns"] = now_ns
+        frame["t_exposure_ns"] = frame["t_arrival_ns"] = frame["t_ready_ns"] = now_ns
         frame["rate_hz"] = 30.0
         self.writers["frames.cam_high"].write(frame)
         self.board.frame_wake.set()

@@ -132,6 +132,28 @@ def test_the_joints_do_not_stand_still_in_a_gap_between_two_pieces():
     np.testing.assert_allclose(follower.q - q, 0.5 * (qd + follower.qd) * TICK_NS * 1e-9, atol=1e-5)
 
 
+def test_a_piece_that_waited_is_followed_from_its_beginning_though_the_next_has_come_meanwhile():
+    follower, t_ns = cruising()
+    waits = onwards(follower, t_ns).piece
+    waiting = replace(waits, t0_ns=t_ns + MS, q0=follower.q + 0.001 * follower.qd, qd0=follower.qd)
+    follower.step(t_ns, permit(), Command(1000, 1, waiting, "first of a chunk"), follower.q)
+    assert follower.segment == 10
+    newest = replace(waiting, t0_ns=t_ns + TICK_NS + MS, t1_ns=waiting.t1_ns + TICK_NS)
+    follower.step(t_ns + TICK_NS, permit(), Command(1001, 1, newest, "the next"), follower.q)
+    assert (follower.segment, follower.trace) == (1000, "first of a chunk")
+    follower.step(t_ns + 2 * TICK_NS, permit(), Command(1001, 1, newest, "the next"), follower.q)
+    assert (follower.segment, follower.trace) == (1001, "the next")
+
+
+def test_an_order_to_brake_is_not_kept_waiting_by_a_piece_that_waited():
+    follower, t_ns = cruising()
+    waiting = replace(onwards(follower, t_ns).piece, t0_ns=t_ns + MS)
+    follower.step(t_ns, permit(), Command(1000, 1, waiting), follower.q)
+    follower.step(t_ns + TICK_NS, permit(), Command(1001, 1, None), follower.q)
+    assert follower.mode is Mode.BRAKE
+    assert follower.segment == 10
+
+
 refusals = {
     "position not finite": (
         lambda q, qd: {"q1": q + joints(np.nan, 2)},

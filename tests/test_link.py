@@ -48,6 +48,19 @@ def test_each_request_leaves_on_a_fresh_frame():
         never(rig, policy.asked, 2)
 
 
+def test_a_chunk_carries_its_trace_stage_by_stage():
+    with linked(waving()) as rig:
+        rig.order()
+        seen_ns = rig.see()
+        until(lambda: rig.rings["chunk"].count == 1)
+        chunk = rig.chunk()
+    instants = [int(chunk[f"t_{name}_ns"]) for name in ("exposure_oldest", "frame", "ready")]
+    assert instants == [seen_ns] * 3
+    assert seen_ns <= chunk["t_asked_ns"] <= chunk["t_sent_ns"] <= chunk["t_received_ns"]
+    assert 0.0 <= chunk["queue_ms"] + chunk["inference_ms"] <= chunk["server_ms"]
+    assert chunk["server_ms"] <= (chunk["t_received_ns"] - chunk["t_sent_ns"]) * 1e-6
+
+
 def test_with_an_execution_horizon_it_waits_for_the_steps_and_then_for_a_frame():
     policy = waving()
     with linked(policy) as rig:

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from supervisor_rig import configuration
 
+from controller import layout
 from controller import motor as process
 from controller.board import OwnedBoard, status_ring
 from controller.child import Child, Spawned
 from controller.faults import FaultCode
 from controller.motor import Motor
 from controller.robots.base import N_JOINTS, JointState, Robot, RobotError
+from controller.states import State
 from controller.ticker import Ticker
 
 
@@ -101,6 +103,35 @@ def test_a_reading_that_is_no_number_is_told_and_the_hold_stays(board, robot):
     assert alarm(board, motor, clock) is FaultCode.NONE
     assert all((q == 0.02).all() for q in robot.written)
     assert len(robot.written) == 3
+
+
+def test_a_chunk_s_first_command_is_noted_with_its_trace_though_the_next_chunk_has_come_meanwhile(board, robot):
+    clock = Clock()
+    writers = {name: board.rings[name].writer() for name in ("permit", "segment")}
+    motor = Motor(child(board), clock)
+    permit = np.zeros((), layout.PERMIT)
+    permit["state"], permit["motion_id"], permit["lease_until_ns"] = State.RUNNING.code, 1, 2**62
+    writers["permit"].write(permit)
+
+    def send(chunk_id, begins_in_ms):
+        segment = np.zeros((), layout.SEGMENT)
+        segment["chunk_id"], segment["motion_id"], segment["t_received_ns"] = chunk_id, 1, 100 + chunk_id
+        segment["t0_ns"] = clock.t_ns + begins_in_ms * 1_000_000
+        segment["t1_ns"] = segment["t0_ns"] + 500_000_000
+        segment["q0"] = segment["q1"] = robot.q
+        writers["segment"].write(segment)
+
+    steps(motor, 1)
+    send(1, 0)
+    steps(motor, 2)
+    send(2, 6)
+    steps(motor, 1)
+    send(3, 16)  # chunk 2 begins by the next tick, which sees chunk 3 as well
+    steps(motor, 4)
+    reader, record, noted = board.rings["handed"].reader(), np.zeros((), layout.HANDED), []
+    while reader.next(record):
+        noted.append((int(record["chunk_id"]), int(record["t_received_ns"])))
+    assert noted == [(1, 101), (2, 102), (3, 103)]
 
 
 def test_a_robot_that_has_failed_in_part_is_held_a_while_and_then_given_up(board, robot):
