@@ -58,6 +58,7 @@ def test_good_chunks_are_not_stopped():
         played += 1
 
 
+@pytest.mark.long
 def test_the_demo_raises_no_alarm():
     rig = SimRig(seed=1, reacts=False)
     assert rig.demo(40.0)

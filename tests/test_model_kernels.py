@@ -61,7 +61,7 @@ def flow_of(sizes: dims.Pi0) -> tuple[Weights, fast.Context, jax.Array, Any, fas
     return weights, context, x, jax.tree.map(lambda rows: rows[1], weights.steps), plan
 
 
-@pytest.mark.parametrize(("kind", "depth"), [("pi0", 2), ("pi05", 1)])
+@pytest.mark.parametrize(("kind", "depth"), [pytest.param("pi0", 2, marks=pytest.mark.long), ("pi05", 1)])
 def test_the_kernels_give_the_flow_s_direction(kind: Any, depth: int) -> None:
     experts = {name: replace(getattr(SMALL, name), depth=depth) for name in ("prefix", "suffix")}
     sizes = replace(SMALL, type=kind, **experts)

@@ -89,6 +89,7 @@ def test_noise_of_the_wrong_kind_is_refused(policy: Pi0Policy, noise: np.ndarray
         policy.infer(observation(), noise=noise)
 
 
+@pytest.mark.long
 def test_the_rest_of_the_last_chunk_guides_in_the_model_s_units(policy: Pi0Policy) -> None:
     """The same as guiding the model by hand with what the statistics make of the rest."""
     rest = np.asarray(staged_stats().actions.mean) + np.linspace(0, 0.01, 40)[:, None]
@@ -140,6 +141,7 @@ def test_a_bad_observation_takes_no_noise(policy: Pi0Policy) -> None:
     )
 
 
+@pytest.mark.long
 def test_warm_up_compiles_everything(toy: Path) -> None:
     text = toy.read_text("utf-8").replace("[model]", "[model]\ntoken_buckets = [20]")
     config = parse_config(text, "toy", toy)

@@ -104,7 +104,7 @@ def shrunken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple
     return directory, {}
 
 
-QUICK = ("pi0_lighter_cup_trossen", "pi05_base")
+QUICK = ("pi0_lighter_cup_trossen",)
 
 
 @pytest.mark.parametrize(

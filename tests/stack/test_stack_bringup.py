@@ -21,6 +21,7 @@ pytestmark = pytest.mark.stack
 LAST = steps.JOGS[-1]
 
 
+@pytest.mark.long
 def test_a_robot_is_brought_up_step_by_step(tmp_path: Path) -> None:
     history = History(tmp_path / "bring-up.jsonl")
     with server() as url, daemon(tmp_path, url) as running:

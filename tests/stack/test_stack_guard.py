@@ -72,7 +72,11 @@ def test_a_policy_that_leads_into_the_table_is_stopped_above_it(tmp_path: Path) 
 
 @pytest.mark.raises_fault("guard_lost", "running")
 @pytest.mark.parametrize(
-    ("number", "told"), [(signal.SIGKILL, "signal 9"), (signal.SIGSTOP, "it has not looked at motion")]
+    ("number", "told"),
+    [
+        (signal.SIGKILL, "signal 9"),
+        pytest.param(signal.SIGSTOP, "it has not looked at motion", marks=pytest.mark.long),
+    ],
 )
 def test_without_its_guard_motion_ends(tmp_path: Path, number: signal.Signals, told: str) -> None:
     with server() as url, daemon(tmp_path, url, guard=True) as running:

@@ -185,6 +185,7 @@ def test_stop_where_nothing_moves_is_no_error(tmp_path: Path) -> None:
         assert running.status()["state"] == "idle"
 
 
+@pytest.mark.long
 def test_an_action_rate_of_30_hz_is_followed(tmp_path: Path) -> None:
     def slow_sway(_request: object) -> np.ndarray:
         t_s = time.monotonic() + np.arange(50) / 30.0
