@@ -13,19 +13,19 @@ import argparse
 import contextlib
 import itertools
 import math
-import multiprocessing
 import select
 import socket
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 
 import numpy as np
 
 from bench.link_shape import GIGABIT, HUNDRED_MBIT, WIFI, Lane, Link
+from bench.port_process import port_of
 
 LINKS = {link.name.lower().replace(" ", "-"): link for link in (GIGABIT, HUNDRED_MBIT, WIFI)}
 READ_B = 64 * 1024
@@ -112,18 +112,9 @@ def _in_process(port: Connection, target: tuple[str, int], link: Link) -> None:
         serve(listener, target, link)
 
 
-@contextlib.contextmanager
-def through(link: Link, target_port: int) -> Iterator[int]:
+def through(link: Link, target_port: int) -> AbstractContextManager[int]:
     """A port of loopback that leads to `target_port` over the link; the proxy runs in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_in_process, args=(theirs, ("127.0.0.1", target_port), link), daemon=True)
-    process.start()
-    try:
-        yield ours.recv()
-    finally:
-        process.kill()
-        process.join()
+    return port_of(_in_process, ("127.0.0.1", target_port), link)
 
 
 def main() -> None:

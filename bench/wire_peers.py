@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -24,6 +24,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from bench.port_process import port_of
 from controller.config import Policy as PolicySection
 from controller.jpeg import encode_jpeg
 from policy_server.heap import keep_large_blocks
@@ -80,23 +81,14 @@ async def _serve_stock(port: Connection) -> None:
 SERVERS = {OURS: _serve_ours, STOCK: _serve_stock}
 
 
-def _in_process(peer: str, port: Connection) -> None:
+def _in_process(port: Connection, peer: str) -> None:
     keep_large_blocks()
     asyncio.run(SERVERS[peer](port))
 
 
-@contextlib.contextmanager
-def serving(peer: str) -> Iterator[int]:
+def serving(peer: str) -> AbstractContextManager[int]:
     """The port of loopback at which a server in a process of its own listens."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_in_process, args=(peer, theirs), daemon=True)
-    process.start()
-    try:
-        yield ours.recv()
-    finally:
-        process.kill()
-        process.join()
+    return port_of(_in_process, peer)
 
 
 @contextlib.contextmanager
