@@ -40,8 +40,10 @@ class PoseMoves:
         self._begin(Trigger.JOG, goal, speed)
 
     def park(self) -> None:
-        robot = self._daemon.config.robot
-        self._begin(Trigger.HOME, both_arms(robot.park or robot.homing.pose), 1.0)
+        """To the configured pose; there must be one."""
+        pose = self._daemon.config.robot.park
+        assert pose is not None
+        self._begin(Trigger.HOME, both_arms(pose), 1.0)
 
     def _begin(self, trigger: Trigger, goal: Vector, speed: float) -> None:
         self._daemon.orders.begin_motion(goal=goal, options=RunOptions(speed=speed))

@@ -29,6 +29,7 @@ class Story:
     def __init__(self, daemon: Supervisor) -> None:
         self._daemon = daemon
         self._began_ns, self._asked_ns = 0, 0
+        self._motion = ""
         self._counts = dict.fromkeys(COUNTERS, 0)
 
     def asked(self, prompt: str, options: str) -> None:
@@ -47,14 +48,14 @@ class Story:
     def _tell(self, before: State, trigger: Trigger, after: State) -> None:
         now_ns, motion_id = time.monotonic_ns(), self._daemon.orders.motion_id
         told = fields(state=after.value, before=before.value, trigger=trigger.value, motion_id=motion_id)
-        kind = "run" if State.RUNNING in (before, after) else "homing"
         if after.code in MOVING:
+            self._motion = "run" if after is State.RUNNING else "jog" if trigger is Trigger.JOG else "homing"
             self._began_ns, self._counts = now_ns, self._counted()
             waited = f", {_s(now_ns - self._asked_ns)} after it was asked for" if after is State.RUNNING else ""
-            log.info("%s %d begins%s", kind, motion_id, waited, extra=told)
+            log.info("%s %d begins%s", self._motion, motion_id, waited, extra=told)
         elif before.code in MOVING:
             took, how = _s(now_ns - self._began_ns), self._how_it_went() if before is State.RUNNING else ""
-            log.info("%s %d %s after %s%s", kind, motion_id, ENDED[trigger], took, how, extra=told)
+            log.info("%s %d %s after %s%s", self._motion, motion_id, ENDED[trigger], took, how, extra=told)
         elif trigger is not Trigger.TRIP:  # which has a line of its own, the fault's
             log.info("%s: %s is now %s", trigger.value, before.value, after.value, extra=told)
 

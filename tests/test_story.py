@@ -33,6 +33,15 @@ def test_homing_begins_and_arrives_with_its_seconds(rig, caplog):
     assert caplog.records[1].fields == {"state": "idle", "before": "homing", "trigger": "arrived", "motion_id": 1}
 
 
+def test_a_jog_is_called_one(rig, caplog):
+    rig.supervisor.orders.begin_motion()
+    rig.supervisor.machine.fire(Trigger.JOG, rig.supervisor.facts())
+    rig.supervisor.machine.fire(Trigger.ARRIVED)
+    begins, arrives = said(caplog)
+    assert begins == "jog 1 begins"
+    assert arrives.startswith("jog 1 arrived after 0.")
+
+
 def handed(rig, times_ms):
     """Chunks of the motion of now whose first commands came so long after their newest frame."""
     writer, record = rig.supervisor.owned.rings["handed"].writer(), rig.supervisor.owned.rings["handed"].blank()
