@@ -1,8 +1,8 @@
 """A camera process: one camera, its frame ring, and the letterbox that makes a request cheap.
 
-Each frame is put into shared memory as taken and, once, letterboxed for the policy; a request to the policy server
-then only copies finished tiles. What the pictures say about the camera goes into its status. The process ends on a
-camera's error and is started again with back-off.
+The device's frame is copied straight into shared memory and, once, letterboxed for the policy; a request to the policy
+server then only copies finished tiles. What the pictures say about the camera goes into its status. The process ends on
+a camera's error and is started again with back-off.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from controller.board import camera_process, frame_ring
-from controller.cameras.base import Camera, CameraError, FrameInfo, Image
+from controller.cameras.base import Camera, CameraError, FrameInfo
 from controller.cameras.factory import make
 from controller.cameras.letterbox import letterbox_chw, picture_part
 from controller.child import Child
@@ -72,21 +73,20 @@ class Account:
             self._status["measured_hz"] = (len(self._arrivals) - 1) / span_s if span_s > 0 else 0.0
 
 
-def publish(writer: Writer, watch: PictureWatch, pixels: Image, info: FrameInfo, rate_hz: float) -> tuple[float, float]:
-    """Put one frame and its tile into the ring; returns the microseconds of the letterbox and of the watch."""
-    with writer.slot() as record:
-        record["t_exposure_ns"], record["t_arrival_ns"] = info.t_exposure_ns, info.t_arrival_ns
-        record["number"], record["exposure_known"] = info.number, info.exposure_known
-        record["t_device_ns"], record["exposure_us"] = info.t_device_ns, info.exposure_us
-        record["rate_hz"] = rate_hz
-        record["pixels"][...] = pixels
-        begin_ns = time.monotonic_ns()
-        letterbox_chw(pixels, record["tile"])
-        boxed_ns = time.monotonic_ns()
-        watch.look(record["tile"], info.t_arrival_ns)
-        ready_ns = time.monotonic_ns()
-        record["t_ready_ns"] = ready_ns
-        return (boxed_ns - begin_ns) * 1e-3, (ready_ns - boxed_ns) * 1e-3
+class _NoFrame(Exception):
+    """Ends a slot without a record: no frame came, or none that may be shown."""
+
+
+def complete(record: np.ndarray[Any, Any], info: FrameInfo, rate_hz: float) -> float:
+    """Add to a slot's pixels all that goes with them, the tile too; returns the microseconds that the tile took."""
+    record["t_exposure_ns"], record["t_arrival_ns"] = info.t_exposure_ns, info.t_arrival_ns
+    record["number"], record["exposure_known"] = info.number, info.exposure_known
+    record["t_device_ns"], record["exposure_us"] = info.t_device_ns, info.exposure_us
+    record["rate_hz"] = rate_hz
+    begin_ns = time.monotonic_ns()
+    letterbox_chw(record["pixels"], record["tile"])
+    record["t_ready_ns"] = ready_ns = time.monotonic_ns()
+    return (ready_ns - begin_ns) * 1e-3
 
 
 def run(child: Child) -> None:
@@ -105,19 +105,31 @@ def run(child: Child) -> None:
 def _stream(child: Child, name: str, camera: Camera) -> None:
     settings, size = child.config.cameras[name], child.config.policy.image_size
     writer = child.open(frame_ring(name)).writer()
-    pixels = np.zeros((settings.height, settings.width, 3), np.uint8)
     account = Account(child.status)
     watch = PictureWatch(picture_part(settings.height, settings.width, size, size), settings.dark_level)
     camera.open()
     log.info("%s camera, %d x %d at %g Hz", settings.kind, settings.width, settings.height, camera.rate_hz)
     while not child.should_end:
         child.read_permit()
-        info = camera.read(pixels, BEAT_S)
-        if info is not None and account.add(info, camera.rate_hz):
-            if watch.in_order(info.t_exposure_ns, info.t_arrival_ns):
-                account.took(*publish(writer, watch, pixels, info, camera.rate_hz))
-                child.board.frame_wake.set()
-            account.saw(watch)
+        with suppress(_NoFrame):
+            _pass_on(child, camera, writer, account, watch)
+        account.saw(watch)
         now_ns = time.monotonic_ns()
         account.measure(now_ns)
         child.beat(now_ns)
+
+
+def _pass_on(child: Child, camera: Camera, writer: Writer, account: Account, watch: PictureWatch) -> None:
+    """One frame from the device into the ring. Raises _NoFrame."""
+    with writer.slot() as record:
+        info = camera.read(record["pixels"], BEAT_S)
+        if info is None or not account.add(info, camera.rate_hz):
+            raise _NoFrame
+        if not watch.in_order(info.t_exposure_ns, info.t_arrival_ns):
+            raise _NoFrame
+        letterbox_us = complete(record, info, camera.rate_hz)
+    child.board.frame_wake.set()
+    # nobody waits for this; and the slot is written by nobody else
+    begin_ns = time.monotonic_ns()
+    watch.look(record["tile"], info.t_arrival_ns)
+    account.took(letterbox_us, (time.monotonic_ns() - begin_ns) * 1e-3)

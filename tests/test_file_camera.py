@@ -10,17 +10,15 @@ from PIL import Image
 
 from controller import camera as process
 from controller.board import OwnedBoard, frame_ring, status_ring
-from controller.camera import publish
+from controller.camera import complete
 from controller.cameras.base import CameraError
 from controller.cameras.file import FileCamera
-from controller.cameras.letterbox import picture_part
 from controller.child import Child, Spawned
 from controller.config import load, shipped
 from controller.config_camera import Camera
 from controller.faults import FaultCode
 from controller.layout import text
 from controller.observer import Observer
-from controller.picture_watch import PictureWatch
 
 WIDTH, HEIGHT = 64, 48
 
@@ -189,14 +187,14 @@ def test_at_the_policy_links_side_no_frame_of_four_cameras_is_lost(tmp_path, clo
     cameras = {name: opened(config.cameras[name].path, clock) for name in FOUR}
     writers = {name: owned.rings[frame_ring(name)].writer() for name in FOUR}
     readers = {name: owned.rings[frame_ring(name)].reader() for name in FOUR}
-    watch = PictureWatch(picture_part(HEIGHT, WIDTH, 224, 224), 8.0)
-    joints, out = owned.rings["joints"].blank(), blank()
+    joints = owned.rings["joints"].blank()
     owned.rings["joints"].writer().write(joints)
     observer = Observer(owned.board, FOUR, with_environment=False)
     ages_ms, record = set(), owned.rings[frame_ring("cam_low")].blank()
     for number in range(1, 301):
         for name, camera in cameras.items():
-            publish(writers[name], watch, out, camera.read(out, 1.0), 30.0)
+            with writers[name].slot() as slot:
+                complete(slot, camera.read(slot["pixels"], 1.0), 30.0)
         clock.now_ns += DECODE_NS
         assert observer.waiting_for() == []
         observation = observer.observe("x")
