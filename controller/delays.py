@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections import deque
 
-import numpy as np
-
 KEPT = 20
 UNKNOWN_S = 0.1
 """Expected before anything is known."""
@@ -37,7 +35,7 @@ class ExpectedDelay:
     def seconds(self) -> float:
         if not self._delays_s:
             return UNKNOWN_S
-        return float(np.quantile(list(self._delays_s), self._quantile, method="higher"))
+        return sorted(self._delays_s)[math.ceil(self._quantile * (len(self._delays_s) - 1))]
 
     @property
     def overdue_s(self) -> float:
