@@ -49,7 +49,7 @@ def specs(config: Config) -> list[RingSpec]:
         ("chunk", layout.CHUNK, history(chunk_hz)),
         ("segment", layout.SEGMENT, CELL),
         ("plan", layout.PLAN, CELL),
-        ("joints", layout.JOINTS, history(config.robot.rate_hz)),
+        ("joints", layout.JOINTS, history(config.robot.rate_hz + chunk_hz)),  # a new plan wakes it too
         ("handed", layout.HANDED, history(chunk_hz)),
         ("tick", layout.TICK, history(control_hz + chunk_hz)),  # a chunk wakes it too
         ("world", layout.WORLD, 8),
@@ -75,6 +75,7 @@ class Board:
     handles: dict[str, Any]
     frame_wake: Wake  # a camera -> link
     chunk_wake: Wake  # link -> control
+    piece_wake: Wake  # control -> motor: the first piece of a new chunk
     order_wake: Wake  # supervisor -> link
     plan_wake: Wake  # control -> guard
     attention: Wake  # a child with a fault -> supervisor
@@ -99,7 +100,7 @@ class OwnedBoard:
             self.close()
             raise
         handles = {name: ring.handle for name, ring in self.rings.items()}
-        self._wakes = [Wake() for _ in range(5)]
+        self._wakes = [Wake() for _ in range(6)]
         self.board = Board(handles, *self._wakes)
 
     def close(self) -> None:

@@ -64,7 +64,7 @@ class Control:
         before = planner.fault
         step = planner.step(now_ns, permit, self._joints["q_command"], self._joints["q"])
         if step is not None:
-            self._send(step)
+            self._send(step, woken)
             self._record(now_ns, deadline_ns, missed, woken, permit, step)
             if step.stalled and not woken:
                 child.status["stall_ticks"] += 1
@@ -80,11 +80,9 @@ class Control:
         if number == self._chunk_number:
             return
         self._chunk_number = number
-        self._planner.receive(
-            now_ns, int(self._chunk["motion_id"]), chunk_from(self._chunk), self._chunk.copy()
-        )
+        self._planner.receive(now_ns, int(self._chunk["motion_id"]), chunk_from(self._chunk), self._chunk.copy())
 
-    def _send(self, step: Step) -> None:
+    def _send(self, step: Step, woken: bool) -> None:
         segment, piece, planner = self._segment, step.piece, self._planner
         segment["motion_id"] = planner.motion_id
         segment["brake"] = piece is None
@@ -96,10 +94,10 @@ class Control:
         for name in TRACE_FIELDS:
             segment[name] = planner.trace[name] if planner.trace is not None else 0
         self._segment_writer.write(segment)
+        if woken:
+            self._child.board.piece_wake.set()
 
-    def _record(
-        self, now_ns: int, deadline_ns: int, missed: int, woken: bool, permit: Permit, step: Step
-    ) -> None:
+    def _record(self, now_ns: int, deadline_ns: int, missed: int, woken: bool, permit: Permit, step: Step) -> None:
         tick, planner = self._tick, self._planner
         tick["t_ns"], tick["deadline_ns"], tick["missed"] = now_ns, deadline_ns, missed
         tick["state"], tick["phase"], tick["woken"] = permit.state, planner.phase, woken

@@ -22,7 +22,8 @@ from controller.stuck import StuckWatch
 from controller.timeline import Actions
 
 USE_S = 0.007
-"""From an answer's arrival to the first command made of it: control wakes, leads by 1 ms, a motor tick takes it up."""
+"""From an answer's arrival to the first command made of it: control wakes, leads by 1 ms, and the motor process is
+woken or at its next tick."""
 
 log = logging.getLogger(__name__)
 

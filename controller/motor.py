@@ -78,6 +78,11 @@ class Motor:
         self._contact = contact_watch(child.config)
         child.status["lease_margin_min_us"] = 1e6 * child.config.daemon.lease_s
 
+    def newest_begins_ns(self) -> int:
+        """When the newest piece of motion is to be taken up; 0 before there is any."""
+        self._segments.newest(self._segment)
+        return int(self._segment["t0_ns"])
+
     @property
     def resting(self) -> bool:
         return self._follower.mode is Mode.HOLD
@@ -168,6 +173,17 @@ class Motor:
         self._child.beat(self._clock.now_ns())
 
 
+def _time_for(begins_ns: int, ticker: Ticker, clock: Clock) -> bool:
+    """Wait for the beginning of a piece that has just come; False, at once, where the next tick is as near.
+
+    With half a period left the tick will not be late for it, and a driver's calls do not pile up.
+    """
+    if ticker.deadline_ns - max(begins_ns, clock.now_ns()) < ticker.period_ns // 2:
+        return False
+    clock.sleep_until(begins_ns)
+    return True
+
+
 def run(child: Child) -> None:
     """Entry of the process: connect, then tick until ordered to end or orphaned, and at rest."""
     clock = MonotonicClock()
@@ -182,8 +198,15 @@ def run(child: Child) -> None:
         child.status["realtime"] = str(report).encode()[:160]
         log.info("robot %s at %g Hz", config.robot.kind, config.robot.rate_hz)
         ticker = Ticker(clock, config.robot.rate_hz)
+        wake = child.board.piece_wake if motor.robot.between_ticks else None
+        early = False  # at most one step between two ticks, whatever control does
         while not (child.should_end and motor.resting):
-            ticker.wait()
+            if early := ticker.wait(wake.fileno() if wake and not early else None):
+                if _time_for(motor.newest_begins_ns(), ticker, clock):
+                    motor.step()
+                continue
+            if wake:
+                wake.clear()  # what has come by now is looked at in this step
             motor.step()
             if ticker.ticks % STATUS_EVERY == 0:
                 motor.write_status(ticker)

@@ -40,6 +40,8 @@ class Played(Robot):
 
 
 class Clock:
+    """Every look at it takes 5 ms."""
+
     def __init__(self):
         self.t_ns = 10**9
 
@@ -168,3 +170,60 @@ def test_a_process_that_ends_on_its_robot_tells_why_and_lets_go_of_it(board, rob
     ring.reader().newest(record)
     assert record["fault"] == FaultCode.ROBOT_ERROR
     assert record["fault_text"].item() == b"no answer"
+
+
+MS = 1_000_000
+
+
+class Woken:
+    """A clock on which control's wake-up comes 0.5 ms into every sleep that can be woken."""
+
+    def __init__(self):
+        self.t_ns = 10**9
+
+    def now_ns(self):
+        return self.t_ns
+
+    def sleep_until(self, t_ns, wake_fd=None):
+        woken = wake_fd is not None and self.t_ns + MS // 2 < t_ns
+        self.t_ns = max(self.t_ns, self.t_ns + MS // 2 if woken else t_ns)
+        return woken
+
+
+def commands_ms(board, robot, monkeypatch, n, begins_ms=()):
+    """When the first n commands were given, since the loop's begin. begins_ms: of the newest piece, at each wake-up."""
+    clock, given = Woken(), []
+    began_ns, begins = clock.t_ns, iter(begins_ms)
+
+    def write(now_ns, q, qd):
+        given.append((now_ns - began_ns) / MS)
+        if len(given) == n:
+            raise RobotError("the test is over")
+
+    monkeypatch.setattr(robot, "write", write)
+    monkeypatch.setattr(process, "MonotonicClock", lambda: clock)
+    monkeypatch.setattr(process.realtime, "enter", lambda *_, **__: "granted")
+    monkeypatch.setattr(Motor, "newest_begins_ns", lambda _: began_ns + round(next(begins, 0.0) * MS))
+    try:
+        with pytest.raises(RobotError, match="the test is over"):
+            process.run(child(board))
+    finally:
+        gc.enable()
+    return given
+
+
+def test_a_new_plan_is_commanded_between_two_ticks_but_no_more_than_once(board, robot, monkeypatch):
+    given = commands_ms(board, robot, monkeypatch, 6)
+    assert given == [0.5, 5.0, 5.5, 10.0, 10.5, 15.0]
+
+
+def test_a_plan_that_begins_a_little_later_is_waited_for_and_one_nearer_to_the_tick_is_left_to_it(
+    board, robot, monkeypatch
+):
+    given = commands_ms(board, robot, monkeypatch, 5, begins_ms=[1.5, 7.6, 12.5])
+    assert given == [1.5, 5.0, 10.0, 12.5, 15.0]
+
+
+def test_a_robot_without_time_for_it_gets_its_commands_at_ticks_alone(board, robot, monkeypatch):
+    robot.between_ticks = False
+    assert commands_ms(board, robot, monkeypatch, 3) == [5.0, 10.0, 15.0]

@@ -49,6 +49,10 @@ class Robot(ABC):
     """Why a part of the robot no longer obeys; empty while all of it does. Its readings stay what they were last. The
     motor process brakes what still obeys, then ends."""
 
+    between_ticks = True
+    """Whether one more reading and command between two ticks leave time for the next; the first piece of a new plan is
+    then commanded at once."""
+
     @abstractmethod
     def connect(self) -> JointState:
         """Open the robot, hold it where it is, and return a reading taken after the hold is active.

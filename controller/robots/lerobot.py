@@ -46,6 +46,8 @@ class LerobotRobot(Robot):
     world_writer, world_reader: for a robot that is `Simulated`; `scene` is that robot, None for all others.
     """
 
+    between_ticks = False  # a bus of servos is busy for most of a period
+
     def __init__(
         self,
         config: RobotConfig,
