@@ -1,15 +1,17 @@
 """The kit simulated: the default robot, a MuJoCo world stepped in real time inside the motor process.
 
-Physics advances only inside `read` and `write`, by fixed 2 ms steps up to the instant given. When the process was
-away for longer than CATCH_UP_NS, the surplus is dropped and counted instead of being made up in a burst. Commands
-pass through the same clipping as in the arm's firmware (position, velocity, effort) and through position servos
-that lag as the real ones.
+Physics advances only inside `read`, by fixed 2 ms steps up to the instant given; a command counts from the step that it
+came in, as if physics had gone on by itself. When the process was away for longer than CATCH_UP_NS, the surplus is
+dropped and counted instead of being made up in a burst. Commands pass through the same clipping as in the arm's
+firmware (position, velocity, effort) and through position servos that lag as the real ones.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import mujoco  # type: ignore[import-untyped]
 import numpy as np
@@ -29,6 +31,15 @@ FEEDFORWARD_NS = 100_000_000
 
 CONTACT = int(mujoco.mjtConstraint.mjCNSTR_CONTACT_FRICTIONLESS)
 """The kinds of constraint from here on are contacts; friction, stops and couplings come before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Goal:
+    """A command, clipped. lead: what the servos add to it for its velocity (rad, m)."""
+
+    t_ns: int
+    q: Vector
+    lead: Vector
 
 
 class SimRobot(Robot):
@@ -62,9 +73,8 @@ class SimRobot(Robot):
         self._velocity_max = velocity
         self._stride = velocity * kit.TIMESTEP_S
         self._lead_s = np.tile([kv / kp for kp, kv in kit.GAINS], 2) * (1.0 if velocity_feedforward else 0.0)
-        self._goal = np.zeros(N_JOINTS)
-        self._goal_lead = np.zeros(N_JOINTS)
-        self._goal_ns = 0
+        self._goal = _Goal(0, np.zeros(N_JOINTS), np.zeros(N_JOINTS))
+        self._goals: deque[_Goal] = deque()
         self._setpoint = np.zeros(N_JOINTS)
         self._t_ns: int | None = None
         self._published_ns = -PUBLISH_NS
@@ -109,11 +119,8 @@ class SimRobot(Robot):
             raise RobotError(f"a command has {N_JOINTS} positions and velocities, got {q.shape} and {qd.shape}")
         if not (np.isfinite(q).all() and np.isfinite(qd).all()):
             raise RobotError(f"non-finite command refused: q {q.tolist()}, qd {qd.tolist()}")
-        self._advance(now_ns)
-        np.clip(q, self._lower, self._upper, out=self._goal)
-        np.clip(qd, -self._velocity_max, self._velocity_max, out=self._goal_lead)
-        self._goal_lead *= self._lead_s
-        self._goal_ns = now_ns
+        lead = np.clip(qd, -self._velocity_max, self._velocity_max) * self._lead_s
+        self._goals.append(_Goal(now_ns, np.clip(q, self._lower, self._upper), lead))
 
     def disconnect(self) -> None:
         self._hold()
@@ -150,10 +157,11 @@ class SimRobot(Robot):
         self._record["scene_seed"] = seed
 
     def _hold(self) -> None:
-        self._goal[:] = self._data.qpos[self._kit.joint_qpos]
-        self._goal_lead[:] = 0.0
-        self._setpoint[:] = self._goal
-        self._data.ctrl[:] = self._goal
+        pose = self._data.qpos[self._kit.joint_qpos]
+        self._goals.clear()
+        self._goal = _Goal(0, pose.copy(), np.zeros(N_JOINTS))
+        self._setpoint[:] = pose
+        self._data.ctrl[:] = pose
 
     def _advance(self, now_ns: int) -> int:
         """Step the world to the last whole step before now_ns and return that instant."""
@@ -164,15 +172,17 @@ class SimRobot(Robot):
             self._t_ns += behind_ns
             self.lost_s += behind_ns / 1e9
         while self._t_ns + STEP_NS <= now_ns:
-            self._step()
+            self._step(self._t_ns)
             self._t_ns += STEP_NS
         return self._t_ns
 
-    def _step(self) -> None:
+    def _step(self, t_ns: int) -> None:
+        while self._goals and self._goals[0].t_ns < t_ns + STEP_NS:
+            self._goal = self._goals.popleft()
         # The firmware clips velocities, so a jump of the goal becomes a ramp.
-        self._setpoint += np.clip(self._goal - self._setpoint, -self._stride, self._stride)
-        fresh = self._t_ns is not None and self._t_ns - self._goal_ns < FEEDFORWARD_NS
-        self._data.ctrl[:] = self._setpoint + self._goal_lead if fresh else self._setpoint
+        self._setpoint += np.clip(self._goal.q - self._setpoint, -self._stride, self._stride)
+        fresh = t_ns - self._goal.t_ns < FEEDFORWARD_NS
+        self._data.ctrl[:] = self._setpoint + self._goal.lead if fresh else self._setpoint
         mujoco.mj_step(self._model, self._data)
 
     def _state(self, t_ns: int) -> JointState:
