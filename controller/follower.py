@@ -8,6 +8,7 @@ begun where the joints are, so position and velocity never step.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
@@ -25,6 +26,10 @@ from controller.states import MOVING
 SHORTEST_S = 5e-3
 """Rates of change are judged over at least this long. A tick that follows a late one is short, and a piece that
 came late differs a little from the one before it; neither is a jump."""
+
+WAITING = 3
+"""So many pieces may wait for their beginning: two of a new plan, control's own tick between them, come within one
+period."""
 
 
 class Mode(IntEnum):
@@ -88,7 +93,7 @@ class Follower:
         self._t_ns = 0
         self._qdd = np.zeros_like(self.q)
         self._command: Command | None = None
-        self._next: Command | None = None
+        self._waiting: deque[Command] = deque(maxlen=WAITING)
         self._number = 0
         self._followed: Piece | None = None
         self._move: Move | None = None
@@ -107,7 +112,9 @@ class Follower:
         alarm: what a watch over the robot has found; a motion under way brakes on it, and none begins but
         ends in it.
         """
-        self._queue(now_ns, newest)
+        if newest is not None:
+            self.expect(newest)
+        self._take_due(now_ns)
         if self.mode is Mode.HOLD:
             self._start(now_ns, permit, q_measured, alarm)
         if self.mode is Mode.FOLLOW and alarm is not None:
@@ -118,6 +125,12 @@ class Follower:
             self._brake(now_ns)
         self._t_ns = now_ns
 
+    def expect(self, newest: Command) -> None:
+        """Note a piece that may begin before the next step; by then another may have come in its place."""
+        if newest.number != self._number:
+            self._waiting.append(newest)
+            self._number = newest.number
+
     def take_measured(self, q_measured: Vector) -> bool:
         """Make the measured pose the new hold, if the held one is too far from it (an operator's reset); whether so."""
         taken = self.mode is Mode.HOLD and bool(np.isfinite(q_measured).all()) and bool(self._mismatch(q_measured))
@@ -125,16 +138,14 @@ class Follower:
             self.q = q_measured.copy()
         return taken
 
-    def _queue(self, now_ns: int, newest: Command | None) -> None:
+    def _take_due(self, now_ns: int) -> None:
         """A piece is used from its own beginning on; until then the one before it, which may itself have waited."""
-        waited = self._next
-        if newest is not None and newest.number != self._number:
-            self._next, self._number = newest, newest.number
-        due = next((one for one in (self._next, waited) if one is not None and one.begun(now_ns)), None)
-        if due is None:
+        begun = [one for one in self._waiting if one.begun(now_ns)]
+        if not begun:
             return
-        if due is self._next:
-            self._next = None
+        due = begun[-1]
+        while self._waiting.popleft() is not due:
+            pass  # what came before it is over
         self._command = due if self.mode is not Mode.FOLLOW else self._joined(due)
 
     def _joined(self, command: Command) -> Command:

@@ -250,7 +250,7 @@ SEGMENT = np.dtype(  # control -> motor: one cubic Hermite piece, evaluated at t
     align=True,
 )
 
-JOINTS = np.dtype(  # motor -> control, link, recorder, supervisor: every motor tick
+JOINTS = np.dtype(  # motor -> control, link, recorder, supervisor: every command, with the reading it was made by
     [
         ("t_ns", "i8"),  # of the reading
         ("q", *_JOINTS),

@@ -1,7 +1,8 @@
 """The motor process: the robot's driver, the last gate, braking and holding.
 
 Runs at the robot's own rate under SCHED_FIFO and outlives the supervisor long enough to brake. Each tick reads the
-permit first, then the joints, and always hands the driver a command: it holds when there is nothing to follow.
+permit first, then the joints, and always hands the driver a command: it holds when there is nothing to follow. The
+first piece of a new plan is commanded between two ticks, if the robot has time for it.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Motor:
         self._segments = child.open("segment").reader()
         self._segment = np.zeros((), layout.SEGMENT)
         self._command: Command | None = None
+        self._state: JointState | None = None
         self._joints_writer = child.open("joints").writer()
         self._joints = np.zeros((), layout.JOINTS)
         self._handed_writer = child.open("handed").writer()
@@ -78,11 +80,6 @@ class Motor:
         self._contact = contact_watch(child.config)
         child.status["lease_margin_min_us"] = 1e6 * child.config.daemon.lease_s
 
-    def newest_begins_ns(self) -> int:
-        """When the newest piece of motion is to be taken up; 0 before there is any."""
-        self._segments.newest(self._segment)
-        return int(self._segment["t0_ns"])
-
     @property
     def resting(self) -> bool:
         return self._follower.mode is Mode.HOLD
@@ -92,28 +89,55 @@ class Motor:
 
         Raises RobotError when the robot fails; of one that fails in part, once the rest has been braked.
         """
-        child, follower = self._child, self._follower
-        permit = child.permit()
+        follower = self._follower
+        permit = self._child.permit()
         now_ns = self._clock.now_ns()
         state = self.robot.read(now_ns)
         self._obey_orders(state)
-        number = self._segments.newest(self._segment)
-        if number and (self._command is None or number != self._command.number):
-            self._command = command_from(number, self._segment)
-        before = follower.fault
+        self._state = state
         frozen = self._joint_watch.look(now_ns, state, follower.q)
         contact = self._contact.check(now_ns, follower.mode is Mode.FOLLOW, state.external_effort)
         failure = self.robot.failure
         lame = (FaultCode.ROBOT_ERROR, failure) if failure else None
-        follower.step(now_ns, permit, self._command, state.q, lame or frozen or contact)
+        self._command_robot(now_ns, permit, state, lame or frozen or contact)
+        if failure:
+            self._let_go(now_ns, failure)
+
+    def hear(self) -> int:
+        """Note the newest piece of motion, before another takes its place. When it begins; 0 before there is any."""
+        command = self._newest()
+        if command is None:
+            return 0
+        self._follower.expect(command)
+        return int(self._segment["t0_ns"])
+
+    def step_between(self) -> None:
+        """A command between two ticks, by the tick's reading; of a motion under way: none begins by an old reading.
+
+        Raises RobotError when the robot fails.
+        """
+        if self._follower.mode is Mode.FOLLOW and self._state is not None:
+            permit = self._child.permit()
+            self._command_robot(self._clock.now_ns(), permit, self._state, None)
+
+    def _newest(self) -> Command | None:
+        number = self._segments.newest(self._segment)
+        if number and (self._command is None or number != self._command.number):
+            self._command = command_from(number, self._segment)
+        return self._command
+
+    def _command_robot(
+        self, now_ns: int, permit: Permit, state: JointState, alarm: tuple[FaultCode, str] | None
+    ) -> None:
+        """Work out the command and hand it over; then the records of what was done."""
+        follower, before = self._follower, self._follower.fault
+        follower.step(now_ns, permit, self._newest(), state.q, alarm)
         self.robot.write(now_ns, follower.q, follower.qd)
         handed_ns = self._clock.now_ns()
         self._publish(state, now_ns)
         self._note(now_ns, handed_ns, permit)
         if follower.fault is not None and follower.fault is not before:
-            child.trip(now_ns, *follower.fault, follower.motion_id)
-        if failure:
-            self._let_go(now_ns, failure)
+            self._child.trip(now_ns, *follower.fault, follower.motion_id)
 
     def _let_go(self, now_ns: int, failure: str) -> None:
         """Once what still obeys has come to rest: RobotError, and with it the end of the process."""
@@ -199,11 +223,11 @@ def run(child: Child) -> None:
         log.info("robot %s at %g Hz", config.robot.kind, config.robot.rate_hz)
         ticker = Ticker(clock, config.robot.rate_hz)
         wake = child.board.piece_wake if motor.robot.between_ticks else None
-        early = False  # at most one step between two ticks, whatever control does
+        early = False  # at most one command between two ticks, whatever control does
         while not (child.should_end and motor.resting):
             if early := ticker.wait(wake.fileno() if wake and not early else None):
-                if _time_for(motor.newest_begins_ns(), ticker, clock):
-                    motor.step()
+                if _time_for(motor.hear(), ticker, clock):
+                    motor.step_between()
                 continue
             if wake:
                 wake.clear()  # what has come by now is looked at in this step

@@ -103,7 +103,7 @@ class Observer:
             if not self._joint_reader.at(number, self._joint):
                 break
             t_joint_ns = int(self._joint["t_ns"])
-            if best is not None and abs(t_joint_ns - t_ns) >= abs(best[0] - t_ns):
+            if best is not None and abs(t_joint_ns - t_ns) > abs(best[0] - t_ns):
                 break
             best = t_joint_ns, self._joint["q"].copy()
         if best is None:

@@ -5,7 +5,7 @@ recorder ended.
                   it ended in order; of a fault's dump also "fault": code, message, cause, next_step, state_before,
                   time, t_ns
     ticks.npy     layout.TICK, every control tick
-    joints.npy    layout.JOINTS, every motor tick
+    joints.npy    layout.JOINTS, every command of the motor process
     handed.npy    layout.HANDED, the first command made from each chunk
     chunks.npy    layout.CHUNK, every chunk that the link accepted
     events.jsonl  what the supervisor told, one JSON object per line, with wall time

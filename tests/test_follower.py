@@ -145,6 +145,18 @@ def test_a_piece_that_waited_is_followed_from_its_beginning_though_the_next_has_
     assert (follower.segment, follower.trace) == (1001, "the next")
 
 
+def test_of_two_pieces_that_came_between_two_ticks_the_one_that_has_begun_is_followed():
+    follower, t_ns = cruising()
+    follower.step(t_ns, permit(), onwards(follower, t_ns, 1000), follower.q)
+    begun = onwards(follower, t_ns + MS, 1001)
+    waits = onwards(follower, t_ns + TICK_NS + 7 * MS, 1002)
+    follower.expect(begun)
+    follower.step(t_ns + TICK_NS, permit(), waits, follower.q)
+    assert follower.segment == 1001
+    follower.step(t_ns + 2 * TICK_NS, permit(), waits, follower.q)
+    assert follower.segment == 1002
+
+
 def test_an_order_to_brake_is_not_kept_waiting_by_a_piece_that_waited():
     follower, t_ns = cruising()
     waiting = replace(onwards(follower, t_ns).piece, t0_ns=t_ns + MS)

@@ -95,6 +95,14 @@ def test_an_exposure_older_than_the_joint_history_gets_the_oldest_reading(board)
     assert 1495 - 64 * 5 <= seen.t_observation_ns / MS <= 1495 - 62 * 5
 
 
+def test_a_reading_that_two_commands_were_made_by_ends_no_search(board):
+    for t_ms in (5, 10, 15, 15, 20, 20):
+        board.joints(t_ms, t_ms)
+    observer = Observer(board, ("cam_high",), with_environment=False)
+    board.frame("cam_high", 9, 1)
+    assert observer.observe("x").t_observation_ns == 10 * MS
+
+
 def test_the_scene_is_told_to_servers_that_want_it(board):
     board.joints(0, 0.0)
     board.frame("cam_high", 0, 1)

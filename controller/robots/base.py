@@ -50,8 +50,8 @@ class Robot(ABC):
     motor process brakes what still obeys, then ends."""
 
     between_ticks = True
-    """Whether one more reading and command between two ticks leave time for the next; the first piece of a new plan is
-    then commanded at once."""
+    """Whether one more `write` between two ticks leaves time for the next; the first piece of a new plan is then
+    commanded at once."""
 
     @abstractmethod
     def connect(self) -> JointState:
