@@ -28,6 +28,10 @@ from controller.ticker import Clock, MonotonicClock, Ticker
 LET_GO_NS = 200_000_000
 """A robot that has failed in part is held so long after its command has come to rest: joints trail their command."""
 
+SPARE_NS = 1_500_000
+"""What a command between two ticks must leave of the time to the next: it takes a third of that, and the tick is not to
+be late for it."""
+
 STATUS_EVERY = 4
 """Ticks between two status records: 50 Hz at the default 200 Hz."""
 
@@ -198,11 +202,8 @@ class Motor:
 
 
 def _time_for(begins_ns: int, ticker: Ticker, clock: Clock) -> bool:
-    """Wait for the beginning of a piece that has just come; False, at once, where the next tick is as near.
-
-    With half a period left the tick will not be late for it, and a driver's calls do not pile up.
-    """
-    if ticker.deadline_ns - max(begins_ns, clock.now_ns()) < ticker.period_ns // 2:
+    """Wait for the beginning of a piece that has just come; False, at once, where the next tick is as near."""
+    if ticker.deadline_ns - max(begins_ns, clock.now_ns()) < SPARE_NS:
         return False
     clock.sleep_until(begins_ns)
     return True

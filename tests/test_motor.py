@@ -285,8 +285,8 @@ def test_a_new_plan_is_commanded_between_two_ticks_but_no_more_than_once(board, 
 def test_a_plan_that_begins_a_little_later_is_waited_for_and_one_nearer_to_the_tick_is_left_to_it(
     board, robot, monkeypatch
 ):
-    given = commands_ms(board, robot, monkeypatch, 6, begins_ms=[0.0, 0.0, 11.5, 17.6, 22.5])
-    assert given == [5.0, 10.0, 11.5, 15.0, 20.0, 22.5]
+    given = commands_ms(board, robot, monkeypatch, 6, begins_ms=[0.0, 0.0, 11.5, 18.6, 23.5])
+    assert given == [5.0, 10.0, 11.5, 15.0, 20.0, 23.5]
 
 
 def test_nothing_begins_between_two_ticks(board, robot, monkeypatch):
