@@ -21,6 +21,7 @@ from controller.config import load, shipped
 from controller.config_camera import CAMERA_NAMES
 from controller.config_robot import both_arms
 from policy_server.continuation import continued, read_plain_rest
+from policy_server.heap import keep_large_blocks
 from policy_server.policy import Observation, ObservationError, Policy, Session
 from policy_server.protocol import PLAYBACK, RTC, ServerInfo
 from policy_server.server import PolicyServer
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--cameras", nargs="+", choices=CAMERA_NAMES, default=CAMERA_NAMES)
     arguments = parser.parse_args()
+    keep_large_blocks()  # as `pi0-policy-server serve` does
     asyncio.run(serve(Orders(arguments.orders), arguments.port, arguments.cameras))
 
 
