@@ -59,7 +59,7 @@ COMPILE := uv pip compile --quiet --python-version 3.11 --no-annotate --custom-c
 lock: setup ## write requirements*.lock anew from pyproject.toml; ARGS=--upgrade takes newer versions
 	@export PATH="$$PATH:$$PWD/.uv/bin"; \
 	$(COMPILE) --universal --fork-strategy fewest --extra sim --extra pi0 --extra trossen --extra realsense --extra v4l2 --extra completion \
-	    --extra dev -o requirements.lock $(ARGS) && \
+	    --extra bench --extra dev -o requirements.lock $(ARGS) && \
 	$(COMPILE) --python-platform x86_64-manylinux_2_28 --extra pi0 --extra cuda -c requirements.lock \
 	    -o requirements-cuda.lock $(ARGS)
 
