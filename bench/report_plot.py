@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from bench.results import ENOUGH, Result, Row, names
 
-OURS = {"ours", "shm", "write", "newest", "wake"}
+OURS = {"ours", "shm", "shm, filled in place", "write", "newest", "wake"}
 OUR_COLOUR, PEER_COLOUR = "#0072b2", "#888888"
 ROW_INCH, HEAD_INCH, WIDTH_INCH = 0.24, 0.75, 9.0
 

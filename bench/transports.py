@@ -2,7 +2,8 @@
 
 A transport is made in the sending process and goes to each reader as an argument of its process. Each has its fastest
 form: a pipe carries raw bytes into a buffer, iceoryx2 lends the reader its memory; a queue has only one form (pickle
-and a feeder thread).
+and a feeder thread). Where the sender can be lent the shared memory, too, there is a form "filled in place": a camera's
+frame is written there to begin with, and is stamped when it is whole.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from shm import Owner, Ring, RingHandle, RingSpec, Wake
 
 SPAWN = multiprocessing.get_context("spawn")
 Frame = NDArray[np.uint8]
-Send = Callable[[Frame], object]
+Stamp = Callable[[Frame], None]
+"""Writes the instant into a frame that is whole: time runs from there."""
+Send = Callable[[Frame, Stamp], object]
 Receive = Callable[[], Frame]
 
 HANG_S = 30.0
@@ -39,6 +42,8 @@ class Transport(ABC):
     """frame_b: bytes of every frame. readers: how many there are; each gets every frame that it is quick enough for."""
 
     name: str
+    copies: str
+    """Those of the frame that lie within the time: "in" to the transport, "out" of it to the reader."""
     missing: str = ""
     """Why it cannot be had on this machine, and what to do; empty if it can."""
 
@@ -61,7 +66,7 @@ class Transport(ABC):
 class Shm(Transport):
     """Our ring: one copy in, one copy out for each reader, who is woken by an eventfd of its own."""
 
-    name = "shm"
+    name, copies = "shm", "in, out"
 
     def __init__(self, frame_b: int, readers: int) -> None:
         super().__init__(frame_b, readers)
@@ -77,13 +82,17 @@ class Shm(Transport):
         assert self._ring is not None
         writer = self._ring.writer()
 
-        def send(frame: Frame) -> None:
+        def send(frame: Frame, stamp: Stamp) -> None:
             with writer.slot() as slot:
-                slot["body"] = frame
+                self._fill(slot["body"], frame, stamp)
             for wake in self._wakes:
                 wake.set()
 
         return send
+
+    def _fill(self, slot: Frame, frame: Frame, stamp: Stamp) -> None:
+        stamp(frame)
+        np.copyto(slot, frame)
 
     def receiver(self, reader: int) -> Receive:
         ring, wake = Ring.attach(self._handle), self._wakes[reader]
@@ -107,17 +116,28 @@ class Shm(Transport):
             wake.close()
 
 
+class ShmInPlace(Shm):
+    """Our ring as a camera process uses it: the device's own copy goes into the slot."""
+
+    name, copies = "shm, filled in place", "out"
+
+    def _fill(self, slot: Frame, frame: Frame, stamp: Stamp) -> None:
+        np.copyto(slot, frame)
+        stamp(slot)
+
+
 class Pipe(Transport):
     """multiprocessing.Pipe, one for each reader."""
 
-    name = "pipe"
+    name, copies = "pipe", "in, out"
 
     def __init__(self, frame_b: int, readers: int) -> None:
         super().__init__(frame_b, readers)
         self._ends: list[tuple[Connection, Connection]] = [SPAWN.Pipe(duplex=False) for _ in range(readers)]
 
     def sender(self) -> Send:
-        def send(frame: Frame) -> None:
+        def send(frame: Frame, stamp: Stamp) -> None:
+            stamp(frame)
             for _, end in self._ends:
                 end.send_bytes(frame)
 
@@ -143,14 +163,15 @@ class Pipe(Transport):
 class ProcessQueue(Transport):
     """multiprocessing.Queue, one for each reader."""
 
-    name = "queue"
+    name, copies = "queue", "in, pickled, out"
 
     def __init__(self, frame_b: int, readers: int) -> None:
         super().__init__(frame_b, readers)
         self._queues: list[Queue[Frame]] = [SPAWN.Queue() for _ in range(readers)]
 
     def sender(self) -> Send:
-        def send(frame: Frame) -> None:
+        def send(frame: Frame, stamp: Stamp) -> None:
+            stamp(frame)
             for queue in self._queues:
                 queue.put(frame.copy())  # its thread pickles it later, when the caller's frame may hold the next one
 
@@ -169,11 +190,11 @@ class ProcessQueue(Transport):
 class Iceoryx2(Transport):
     """iceoryx2's Python binding: publish-subscribe of slices, and an event that wakes the readers."""
 
-    name = "iceoryx2"
+    name, copies = "iceoryx2", "in"
     missing = (
         ""
         if importlib.util.find_spec("iceoryx2")
-        else "iceoryx2 is not installed; uv pip install iceoryx2 brings it in, for this comparison alone"
+        else "iceoryx2 is not installed; `make setup` brings it in on x86-64, elsewhere it has no wheels"
     )
 
     def __init__(self, frame_b: int, readers: int) -> None:
@@ -185,13 +206,19 @@ class Iceoryx2(Transport):
         publisher = frames.publisher_builder().initial_max_slice_len(self.frame_b).create()
         notifier = events.notifier_builder().create()
 
-        def send(frame: Frame) -> None:
+        body = ctypes.c_uint8 * self.frame_b
+
+        def send(frame: Frame, stamp: Stamp) -> None:
             sample = publisher.loan_slice_uninit(self.frame_b)
-            ctypes.memmove(sample.payload_ptr, frame.ctypes.data, self.frame_b)
+            self._fill(np.frombuffer(body.from_address(sample.payload_ptr), np.uint8), frame, stamp)
             sample.assume_init().send()
             notifier.notify()
 
         return send
+
+    def _fill(self, loan: Frame, frame: Frame, stamp: Stamp) -> None:
+        stamp(frame)
+        np.copyto(loan, frame)
 
     def receiver(self, reader: int) -> Receive:
         import iceoryx2
@@ -227,4 +254,14 @@ class Iceoryx2(Transport):
         )
 
 
-TRANSPORTS: tuple[type[Transport], ...] = (Shm, Pipe, ProcessQueue, Iceoryx2)
+class Iceoryx2InPlace(Iceoryx2):
+    """The loan is what the device's own copy goes into."""
+
+    name, copies = "iceoryx2, filled in place", "none"
+
+    def _fill(self, loan: Frame, frame: Frame, stamp: Stamp) -> None:
+        np.copyto(loan, frame)
+        stamp(loan)
+
+
+TRANSPORTS: tuple[type[Transport], ...] = (ShmInPlace, Shm, Pipe, ProcessQueue, Iceoryx2InPlace, Iceoryx2)

@@ -2,12 +2,13 @@
 
 import sys
 from contextlib import closing
+from itertools import product
 
 import numpy as np
 import pytest
 
 from bench import __main__ as program
-from bench.hand_over import measure
+from bench.hand_over import bar_of, last, measure, now, publish, readers
 from bench.result_files import write
 from bench.results import result
 from bench.suite import Bench
@@ -57,6 +58,29 @@ def test_a_frame_reaches_all_readers_of_a_transport(kind):
     assert found["n"] == 10
     assert 0.0 < found["p50_ms"] <= found["max_ms"]
     assert found["mb_per_s"] > 0.0
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS, ids=lambda kind: kind.name)
+def test_a_frame_is_stamped_when_it_is_whole_where_its_time_begins(kind):
+    if kind.missing:
+        pytest.skip(kind.missing)
+    frame, stamped = np.arange(4096, dtype=np.uint8), []
+    with closing(kind(4096, 1)) as transport, readers(transport) as ends:
+        send = transport.sender()
+        publish(send, ends, frame, lambda memory: (stamped.append((memory is frame, memory.copy())), now(memory)))
+        publish(send, ends, frame, last)
+    ((in_own_memory, seen),) = stamped
+    assert in_own_memory == ("in" in kind.copies)
+    np.testing.assert_array_equal(seen, np.arange(4096, dtype=np.uint8))
+
+
+def test_the_bar_is_for_a_frame_that_was_filled_in_place():
+    rows = [
+        {"what": what, "transport": kind.name, "readers": count, "p50_ms": p50_ms}
+        for p50_ms, (what, kind, count) in enumerate(product(("joints", "frame"), TRANSPORTS, (4, 1)), 1)
+    ]
+    wanted = {"what": "frame", "transport": "shm, filled in place", "readers": 1}
+    assert [bar_of(rows).value] == [row["p50_ms"] for row in rows if wanted.items() <= row.items()]
 
 
 @pytest.mark.filterwarnings("ignore:connect.. must be used as a context:DeprecationWarning")
