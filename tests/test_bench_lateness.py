@@ -6,7 +6,7 @@ import pytest
 
 from bench.control_loop import CYCLICTEST, bars_of
 from bench.control_loop import OURS as OUR_LOOP
-from bench.cost import total
+from bench.cost import one_more, total
 from bench.lateness import BOUND_US, cyclictest_row, lateness_row, quantile_us
 from bench.peers import OURS
 from bench.peers import bars_of as bars_of_peers
@@ -59,8 +59,13 @@ def test_our_overhead_is_judged_beside_each_peer_s_with_a_policy_that_answers_at
 
 
 def test_what_all_processes_cost_is_the_sum():
-    one = {"cpu_percent": 3.0, "pss_mb": 40.0, "growth_mb": -0.5}
-    assert total({"a": one, "b": one}) == {"cpu_percent": 6.0, "pss_mb": 80.0, "growth_mb": -1.0}
+    one = {"cpu_percent": 3.0, "pss_mb": 40.0}
+    assert total({"a": one, "b": one}) == {"cpu_percent": 6.0, "pss_mb": 80.0}
+
+
+def test_what_a_camera_adds_is_the_slope_over_all_counts():
+    totals = [{"cpu_percent": cpu, "pss_mb": 400.0 + 30.0 * i} for i, cpu in enumerate((90.0, 97.0, 102.0))]
+    assert one_more((2, 3, 4), totals) == pytest.approx({"cpu_percent": 6.0, "pss_mb": 30.0})
 
 
 @pytest.mark.parametrize("scheduling", SCHEDULINGS)
