@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import count
 
 from controller.fault_matrix import trips
 from controller.faults import FaultCode
@@ -95,6 +97,9 @@ DISTURBANCES = (
     Disturbance(Deed.SERVER_KILLED, faults=(C.POLICY_LOST,)),
 )
 
+SPARING = tuple(row for row in DISTURBANCES if row.deed not in (Deed.KILL, Deed.HANG, Deed.SERVER_KILLED))
+"""Those that end no process."""
+
 LATE_MS = (250.0, 50.0)
 """Latency and jitter: with the longest execution horizon here, an answer still comes before its chunk's end."""
 
@@ -122,18 +127,20 @@ class Episode:
     pause_s: float
 
 
-def episodes(count: int, seed: int) -> list[Episode]:
-    """The same for the same seed. Every disturbance comes once before any comes by its weight."""
+def episodes(seed: int, among: Sequence[Disturbance] = DISTURBANCES) -> Iterator[Episode]:
+    """Without end, the same for the same seed. Every disturbance comes once before any comes by its weight."""
     dice = random.Random(seed)
-    order = dice.sample(DISTURBANCES, len(DISTURBANCES))
-    order += dice.choices(DISTURBANCES, [row.weight for row in DISTURBANCES], k=count)
-    return [_episode(number, order[number], dice) for number in range(count)]
+    first, weights = dice.sample(among, len(among)), [row.weight for row in among]
+    for number in count():
+        again = number >= len(first)
+        disturbance = dice.choices(among, weights)[0] if again else first[number]
+        yield _episode(number, disturbance, again, dice)
 
 
-def _episode(number: int, disturbance: Disturbance, dice: random.Random) -> Episode:
+def _episode(number: int, disturbance: Disturbance, again: bool, dice: random.Random) -> Episode:
     latency_ms = dice.uniform(0.0, 150.0)
     speed = dice.choice((1.0, 1.0, 1.0, round(dice.uniform(0.3, 1.0), 2)))
-    in_homing = disturbance.deed in HOMING_DEEDS and number >= len(DISTURBANCES)
+    in_homing = disturbance.deed in HOMING_DEEDS and again
     dry = disturbance.deed is Deed.NOTHING and dice.random() < DRY_SHARE
     return Episode(
         number=number,

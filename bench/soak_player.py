@@ -10,10 +10,11 @@ import time
 from typing import Any
 
 from bench import soak_judge as judge
+from bench.footprint import Footprint, footprint
 from bench.host_watch import HostWatch
 from bench.soak_plan import LATE_MS, Deed, Disturbance, Episode
 from bench.soak_report import Outcome
-from bench.soak_stack import Daemon, Server, Tap, own_memory_mb, wait_for
+from bench.soak_stack import Daemon, Server, Tap, wait_for
 from controller.board import camera_process
 from controller.fault_matrix import bound_s
 from controller.faults import FaultCode
@@ -37,6 +38,7 @@ CAUSES_UNKNOWN = frozenset({FaultCode.PLAN_ENDED, FaultCode.OBSERVATION_SPREAD})
 """Such deeds are the very cause that the fault matrix counts from, unless one of these faults comes of it."""
 
 INSIST_S = 40.0
+SERVER = "policy server"
 
 
 class Player:
@@ -51,7 +53,7 @@ class Player:
         self._beats = {row.name: row.beat_s for row in table(daemon.config)}
         self._t_cause_ns = self._t_run_ns = 0
         self._stalls: tuple[int, int] = (0, 0)
-        self.memory: dict[tuple[str, int], list[float]] = {}
+        self.lives: dict[tuple[str, int], list[tuple[float, Footprint]]] = {}
 
     def play(self, episode: Episode) -> Outcome:
         """One episode."""
@@ -68,7 +70,7 @@ class Player:
             self._run(episode, outcome)
         status = self._end(episode, outcome)
         self._judge(episode, outcome)
-        self._note_memory(status)
+        self._note_footprints(status)
         outcome.took_s = time.monotonic() - begin_s
         return outcome
 
@@ -158,10 +160,12 @@ class Player:
         if disturbance.deed in CAUSES_KNOWN and code not in CAUSES_UNKNOWN:
             outcome.brake_s, outcome.bound_s = times[0], bound
 
-    def _note_memory(self, status: dict[str, Any]) -> None:
-        for name, process in status["processes"].items():
-            if process["pid"] and (memory_mb := own_memory_mb(process["pid"])) is not None:
-                self.memory.setdefault((name, process["pid"]), []).append(memory_mb)
+    def _note_footprints(self, status: dict[str, Any]) -> None:
+        """While nothing moves, so that samples of different episodes are alike."""
+        pids = {name: process["pid"] for name, process in status["processes"].items() if process["pid"]}
+        for name, pid in {**pids, SERVER: self._server.program.pid}.items():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                self.lives.setdefault((name, pid), []).append((time.monotonic(), footprint(pid)))
 
     def _insist(self, command: str, **body: Any) -> None:
         """Have a command carried out once it is allowed; what refuses it then may pass. Raises what remains."""

@@ -9,10 +9,14 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
+from bench.growth import QUANTITIES, Lives, growth_rows
+from bench.results import Bar, Result, result
 from controller.limits import Violation
 
 HOST_STALL_S = 0.08
 """From here on, a stall of the host may explain a fault."""
+
+UNITS = tuple(QUANTITIES.values())
 
 
 @dataclass
@@ -124,18 +128,7 @@ def times_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     return rows
 
 
-def memory_rows(memory: dict[tuple[str, int], list[float]]) -> list[dict[str, Any]]:
-    """Of each process the one that lived through most episodes: its own memory after its second and after its last."""
-    rows = {}
-    for (name, _), values in sorted(memory.items(), key=lambda item: len(item[1])):
-        if len(values) > 2:
-            rows[name] = {"process": name, "episodes": len(values), "from_mb": values[1], "to_mb": values[-1]}
-    return [rows[name] for name in sorted(rows)]
-
-
-def document(
-    outcomes: Sequence[Outcome], memory: dict[tuple[str, int], list[float]], left: list[str], dropped: int, **more: Any
-) -> dict[str, Any]:
+def document(outcomes: Sequence[Outcome], lives: Lives, left: list[str], dropped: int, **more: Any) -> dict[str, Any]:
     """Everything, in JSON types."""
     return {
         **more,
@@ -146,7 +139,7 @@ def document(
         "stall_ticks": sum(one.stall_ticks for one in outcomes),
         "host_stalls": sorted((one.host_stall_s for one in outcomes if one.host_stall_s >= HOST_STALL_S), reverse=True),
         "explained_by_host": explained_by_host(outcomes),
-        "memory": memory_rows(memory),
+        "growth": growth_rows(lives),
         "must_be_none": must_be_none(outcomes, left, dropped),
         "played": [asdict(one) for one in outcomes],
     }
@@ -154,6 +147,31 @@ def document(
 
 def _number(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.0f}"
+
+
+def _growth_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    head = f"{'process':24}{'lives':>6}{'longest min':>13}" + "".join(f"{word:>9}{'per hour':>18}" for word in UNITS)
+    lines = [head]
+    for row in rows:
+        line = f"{row['process']:24}{row['lives']:6}{row['minutes']:13.1f}"
+        for word in UNITS:
+            slope, error = row.get(f"{word}_per_hour"), row.get(f"{word}_per_hour_error")
+            line += f"{row[word]:9.4g}" + (f"{'-':>18}" if slope is None else f"{slope:+10.2f} ± {error:5.2f}")
+        lines.append(line)
+    return lines
+
+
+def as_result(report: dict[str, Any], host: dict[str, Any]) -> Result:
+    """In the form of other benchmarks' results: a row for each process, and a bar for each thing that must not be.
+
+    Named "growth" where processes were spared.
+    """
+    whole = {"process": "all", "minutes": report["minutes"]}
+    whole |= {name: report[name] for name in ("episodes", "motor_ticks")}
+    whole["faults"] = sum(row["count"] for row in report["faults"])
+    bars = [Bar(name, len(cases), 0, "") for name, cases in report["must_be_none"].items()]
+    name, notes = "growth" if report["spared"] else "soak", [f"seed {report['seed']}"]
+    return result(name, host, [whole, *report["growth"]], bars, notes=notes)
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -175,11 +193,7 @@ def as_text(report: dict[str, Any]) -> str:
         lines.append(
             f"{row['code']:20}{row['count']:6}{cells[0]:>13}{cells[1]:>9}{cells[2]:>7}{rests[0]:>12}{rests[1]:>9}"
         )
-    lines += ["", "own memory of the process that lived longest, MB:"]
-    lines += [
-        f"  {row['process']:24}{row['from_mb']:8.1f} -> {row['to_mb']:.1f} over {row['episodes']} episodes"
-        for row in report["memory"]
-    ]
+    lines += ["", *_growth_lines(report["growth"])]
     stalls = report["host_stalls"]
     longest = f", longest {1e3 * stalls[0]:.0f} ms" if stalls else ""
     lines += ["", f"the host stood still for {1e3 * HOST_STALL_S:.0f} ms or more in {len(stalls)} episodes{longest}"]

@@ -242,11 +242,3 @@ class Tap(threading.Thread):
         self.drain()
         with self._lock:
             return float(np.abs(self._rows[-1]["qd_command"]).max()) if self._rows else 0.0
-
-
-def own_memory_mb(pid: int) -> float | None:
-    """Memory of a process that is not shared with others; None if it is gone."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
-    return None

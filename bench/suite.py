@@ -38,7 +38,12 @@ BENCHES = (
 POLICY = Bench("policy", "How long does a call of the model take, and how long must it?", ("-m", "bench.policy"), 1)
 """Where there is a GPU; its quick size takes minutes."""
 
-BY_NAME = {bench.name: bench for bench in (*BENCHES, POLICY)}
+SOAK = Bench("soak", "What comes of a hundred episodes mixed with faults?", ("-m", "bench.soak"), 1, ())
+HOUR = ("-m", "bench.soak", "--minutes", "60", "--spare")
+GROWTH = Bench("growth", "Does any process grow in an hour?", HOUR, 1, ())
+"""These two when asked for by name: they take six minutes and an hour."""
+
+BY_NAME = {bench.name: bench for bench in (*BENCHES, POLICY, SOAK, GROWTH)}
 
 
 def rounds(benches: tuple[Bench, ...], repeats: int | None = None) -> list[Bench]:

@@ -1,11 +1,15 @@
 """What a soak judges with, on motions made up for it; and which faults it expects of what."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
 from bench import soak_judge as judge
-from bench.soak_plan import DISTURBANCES, Deed, episodes
-from bench.soak_report import HOST_STALL_S, Outcome, explained_by_host, must_be_none
+from bench.footprint import Footprint
+from bench.soak import lasting, main
+from bench.soak_plan import DISTURBANCES, SPARING, Deed, episodes
+from bench.soak_report import HOST_STALL_S, Outcome, as_result, as_text, document, explained_by_host, must_be_none
 from controller import layout
 from controller.config import load, shipped
 from controller.faults import FaultCode
@@ -124,12 +128,35 @@ def test_braking_is_timed_from_its_cause():
 
 
 def test_the_same_seed_plays_the_same_and_all_disturbances_come():
-    plan = episodes(100, 7)
-    assert plan == episodes(100, 7) != episodes(100, 8)
+    plan, again, other = (list(islice(episodes(seed), 100)) for seed in (7, 7, 8))
+    assert plan == again != other
     assert {one.disturbance for one in plan} == set(DISTURBANCES)
     assert {one.options.seam for one in plan} == set(Seam)
     assert any(one.homing for one in plan)
     assert any(one.options.dry for one in plan)
+
+
+def test_where_processes_are_spared_none_is_killed():
+    deeds = {one.disturbance.deed for one in islice(episodes(7, SPARING), 100)}
+    assert Deed.SERVER in deeds
+    assert not deeds & {Deed.KILL, Deed.HANG, Deed.SERVER_KILLED}
+
+
+def test_a_soak_of_minutes_plays_what_begins_within_them(monkeypatch):
+    now_s = 100.0
+    monkeypatch.setattr("bench.soak.time.monotonic", lambda: now_s)
+    played = []
+    for episode in lasting(episodes(7), 0.5):
+        played.append(episode)
+        now_s += 7.0
+    assert played == list(islice(episodes(7), 5)), "the fifth began after 28 s, a sixth would after 35"
+
+
+@pytest.mark.parametrize("wrong", [["--minutes", "0"], ["--episodes", "-1"], ["--minutes", "1", "--episodes", "1"]])
+def test_a_soak_that_cannot_be_is_refused(wrong, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(wrong)
+    assert wrong[0] in capsys.readouterr().err
 
 
 def test_a_loss_that_stops_no_homing_is_not_expected_to():
@@ -171,3 +198,16 @@ def test_leftovers_and_unseen_ticks_are_told():
     cases = must_be_none([], ["process 7"], 3)
     assert cases["leftovers"] == ["process 7"]
     assert cases["motor ticks unseen"] == ["3 ticks"]
+
+
+def test_a_soak_is_a_result_with_its_growth_and_a_bar_for_all_that_must_not_be():
+    life = [(5.0 * i, Footprint(40.0 + 0.01 * i, 9, 1)) for i in range(60)]
+    outcomes = [outcome(ticks=7, stall_ticks=3), outcome(fault="estop")]
+    report = document(outcomes, {("link", 7): life}, [], 0, seed=4, spared=True)
+    one = as_result(report, {})
+    assert one["bench"] == "growth"
+    whole, link = one["rows"]
+    assert (whole["episodes"], whole["motor_ticks"], whole["faults"]) == (2, 7, 1)
+    assert (link["process"], link["mb_per_hour"], link["files_per_hour"]) == ("link", 7.2, 0.0)
+    assert {bar["name"]: bar["value"] for bar in one["bars"] if not bar["met"]} == {"stalls without a cause": 1}
+    assert "link" in as_text(report)
