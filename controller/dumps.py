@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +55,14 @@ def dumps(folder: Path) -> list[Dump]:
 
 def prune(folder: Path, kept: int) -> list[Path]:
     """Remove all but the newest `kept`, and nothing that is no dump; what was removed. Raises OSError."""
-    old = [dump.directory for dump in _all(folder)[kept:]]
+    old = [dump.directory for dump in islice(_all(folder), kept, None)]
     for directory in old:
         shutil.rmtree(directory)
     return old
 
 
-def _all(folder: Path) -> list[Dump]:
-    if not folder.is_dir():
-        return []
-    paths = sorted(folder.iterdir(), key=lambda path: path.name, reverse=True)  # names begin with the time
-    return [dump for path in paths if (dump := dump_at(path)) is not None]
+def _all(folder: Path) -> Iterator[Dump]:
+    """One after the other: all of them at once would be 30 kB each, which the recorder process would not give back."""
+    if folder.is_dir():
+        paths = sorted(folder.iterdir(), key=lambda path: path.name, reverse=True)  # names begin with the time
+        yield from (dump for path in paths if (dump := dump_at(path)) is not None)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,19 @@ def test_only_the_newest_dumps_are_kept_and_nothing_else_is_touched(tmp_path):
         assert kept == {*others, "20200101T000000.001Z-estop", "a file"}
     finally:
         daemon.owned.close()
+
+
+def test_pruning_many_dumps_takes_no_more_memory_than_few(tmp_path):
+    for i in range(50):
+        directory = tmp_path / f"20260304T0506{i:02}.000Z-tracking"
+        directory.mkdir()
+        (directory / "meta.json").write_text(json.dumps({"fault": {}, "config": ["x" * 100] * 300}))
+    tracemalloc.start()
+    try:
+        assert len(dumps.prune(tmp_path, 48)) == 2
+        assert tracemalloc.get_traced_memory()[1] < 500_000, "50 dumps at once would be 2 MB"
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_place_that_cannot_be_written_is_said_and_hurts_nothing(daemon, caplog):
