@@ -82,7 +82,8 @@ def _heard(end: Connection) -> bytes:
 
 def now(memory: Frame) -> None:
     """Stamp a frame: it is whole."""
-    memory[:8].view(np.int64)[0] = time.monotonic_ns()
+    instant = memory[:8].view(np.int64)  # made before the clock is read: it takes 30 us when numpy's code is cold
+    instant[0] = time.monotonic_ns()
 
 
 def last(memory: Frame) -> None:
