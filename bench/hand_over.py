@@ -149,7 +149,7 @@ def bench(quick: bool = False) -> Result:
     rows: list[dict[str, Any]] = []
     notes = [awake, *(f"{kind.name} left out: {kind.missing}" for kind in TRANSPORTS if kind.missing)]
     for what, frame_b in SIZES.items():
-        alone = {"what": what, "transport": "memcpy in one process", "copies": "one", "readers": 0}
+        alone = {"what": what, "transport": "memcpy in one process", "copies": "one copy", "readers": 0}
         rows.append(alone | memcpy(frame_b, frames))
         for kind in TRANSPORTS:
             counts = READERS.get(kind.name, READERS_OF_PEERS) if what == "frame" else (1,)

@@ -43,7 +43,7 @@ class Transport(ABC):
 
     name: str
     copies: str
-    """Those of the frame that lie within the time: "in" to the transport, "out" of it to the reader."""
+    """Those of the frame that lie within the time: in to the transport, out of it to the reader."""
     missing: str = ""
     """Why it cannot be had on this machine, and what to do; empty if it can."""
 
@@ -66,7 +66,7 @@ class Transport(ABC):
 class Shm(Transport):
     """Our ring: one copy in, one copy out for each reader, who is woken by an eventfd of its own."""
 
-    name, copies = "shm", "in, out"
+    name, copies = "shm", "copy in and out"
 
     def __init__(self, frame_b: int, readers: int) -> None:
         super().__init__(frame_b, readers)
@@ -119,7 +119,7 @@ class Shm(Transport):
 class ShmInPlace(Shm):
     """Our ring as a camera process uses it: the device's own copy goes into the slot."""
 
-    name, copies = "shm, filled in place", "out"
+    name, copies = "shm, filled in place", "copy out"
 
     def _fill(self, slot: Frame, frame: Frame, stamp: Stamp) -> None:
         np.copyto(slot, frame)
@@ -129,7 +129,7 @@ class ShmInPlace(Shm):
 class Pipe(Transport):
     """multiprocessing.Pipe, one for each reader."""
 
-    name, copies = "pipe", "in, out"
+    name, copies = "pipe", "copy in and out"
 
     def __init__(self, frame_b: int, readers: int) -> None:
         super().__init__(frame_b, readers)
@@ -163,7 +163,7 @@ class Pipe(Transport):
 class ProcessQueue(Transport):
     """multiprocessing.Queue, one for each reader."""
 
-    name, copies = "queue", "in, pickled, out"
+    name, copies = "queue", "copy in and out, pickle"
 
     def __init__(self, frame_b: int, readers: int) -> None:
         super().__init__(frame_b, readers)
@@ -190,7 +190,7 @@ class ProcessQueue(Transport):
 class Iceoryx2(Transport):
     """iceoryx2's Python binding: publish-subscribe of slices, and an event that wakes the readers."""
 
-    name, copies = "iceoryx2", "in"
+    name, copies = "iceoryx2", "copy in"
     missing = (
         ""
         if importlib.util.find_spec("iceoryx2")
@@ -257,7 +257,7 @@ class Iceoryx2(Transport):
 class Iceoryx2InPlace(Iceoryx2):
     """The loan is what the device's own copy goes into."""
 
-    name, copies = "iceoryx2, filled in place", "none"
+    name, copies = "iceoryx2, filled in place", "no copy"
 
     def _fill(self, loan: Frame, frame: Frame, stamp: Stamp) -> None:
         np.copyto(loan, frame)
