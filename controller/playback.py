@@ -46,6 +46,10 @@ class Playback:
         x = min(max((t_ns - self.t_ns) * 1e-9 / self.ramp_s, 0.0), 1.0)
         return self.start + (self.end - self.start) * x * x * (3.0 - 2.0 * x)
 
+    def is_steady(self, t_ns: int) -> bool:
+        """Whether its speed no longer changes at t_ns."""
+        return t_ns - self.t_ns >= self.ramp_s * 1e9
+
     def towards(self, speed: float, t_ns: int) -> Playback:
         """The playback that goes from its speed at t_ns to another; itself when that is where it leads already."""
         if speed == self.end:

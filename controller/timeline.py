@@ -60,6 +60,12 @@ class Chunk:
         """Instant of the last action."""
         return self.t0_ns + round((len(self.actions) - 1) * 1e9 / self.rate_hz)
 
+    @property
+    def acceleration(self) -> Vector:
+        """(joints,) the largest that the chunk itself asks for, by its second differences."""
+        largest: Vector = np.abs(np.diff(self.actions, 2, axis=0)).max(axis=0, initial=0.0) * self.rate_hz**2
+        return largest
+
     def at(self, t_ns: int) -> tuple[Vector, Vector]:
         """Position and velocity at t_ns; outside the chunk its first or last action, at rest."""
         x, last = (t_ns - self.t0_ns) * (1e-9 * self.rate_hz), len(self.actions) - 1
@@ -99,6 +105,10 @@ class Fading:
         return np.clip(np.maximum(for_distance, for_velocity), self.shortest_s, self.longest_s)
 
 
+ALONG = np.linspace(0.0, 1.0, 17)[:, None]
+"""Where a fade's largest acceleration is looked for: within 2 %."""
+
+
 class Fade:
     """A distance that vanishes: from given position, velocity and acceleration to nothing, a quintic for each joint."""
 
@@ -128,9 +138,19 @@ class Fade:
 
     def acceleration(self, t_ns: int) -> Vector:
         """At one instant."""
-        x, (_, _, c2, c3, c4, c5) = self._part(t_ns), self._c
-        qdd: Vector = (2 * c2 + x * (6 * c3 + x * (12 * c4 + x * 20 * c5))) * (x < 1.0) / self.window_s**2
-        return qdd
+        x = self._part(t_ns)
+        return self._acceleration(x) * (x < 1.0)
+
+    @property
+    def hardest(self) -> Vector:
+        """(joints,) its largest acceleration (rad/s2, m/s2)."""
+        largest: Vector = np.abs(self._acceleration(ALONG)).max(axis=0)
+        return largest
+
+    def _acceleration(self, x: Table) -> Table:
+        """Of each joint, the part x of its window on."""
+        _, _, c2, c3, c4, c5 = self._c
+        return (2 * c2 + x * (6 * c3 + x * (12 * c4 + x * 20 * c5))) / self.window_s**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +176,25 @@ class Timeline:
     def end_ns(self) -> int:
         return self.chunk.end_ns
 
-    def splice(self, chunk: Chunk, t_ns: int, seam: Seam) -> Timeline | None:
-        """The timeline that goes over to `chunk` at t_ns; None when all of the chunk is already past."""
+    def splice(
+        self, chunk: Chunk, t_ns: int, seam: Seam, here: tuple[Vector, Vector] | None = None
+    ) -> Timeline | None:
+        """The timeline that goes over to `chunk` at t_ns; None when all of the chunk is already past.
+
+        here: what is commanded at t_ns and is faded from, position, and velocity per second of the policy's time; None:
+        what this timeline has there.
+        """
         if chunk.end_ns <= t_ns:
             return None
         if seam is Seam.SWITCH:
             return Timeline(seam, self.fading, (chunk,))
         older = [old for old in self.chunks if old.end_ns > t_ns] if seam is Seam.ENSEMBLE else []
-        return Timeline(seam, self.fading, (*older[1 - MOST_CHUNKS :], chunk)).faded_from(self, t_ns)
+        return Timeline(seam, self.fading, (*older[1 - MOST_CHUNKS :], chunk)).faded_from(self, t_ns, here)
 
-    def faded_from(self, old: Timeline, t_ns: int) -> Timeline:
-        """This timeline from where the old one is at t_ns on."""
-        (q_old, qd_old), (q, qd) = old.at(t_ns), self.at(t_ns)
-        distance, velocity = q_old - q, qd_old - qd
+    def faded_from(self, old: Timeline, t_ns: int, here: tuple[Vector, Vector] | None = None) -> Timeline:
+        """This timeline from `here` at t_ns on, or from where the old one is then."""
+        (q_here, qd_here), (q, qd) = here or old.at(t_ns), self.at(t_ns)
+        distance, velocity = q_here - q, qd_here - qd
         # what was fading goes on doing so: its acceleration is taken over; the chunks' own is rough, and is not
         acceleration = old.fade.acceleration(t_ns) if old.fade is not None else np.zeros_like(q)
         window_s = self.fading.window_s(distance, velocity)

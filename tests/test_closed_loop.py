@@ -28,6 +28,15 @@ def test_a_conditioned_policy_goes_round_one_side_without_a_seam_to_be_felt(dela
     assert result.figures["seam_acceleration"] <= 1.1 * result.figures["chunk_acceleration"]
 
 
+@pytest.mark.parametrize("delay_ms", [0.0, 100.0])
+@pytest.mark.parametrize("seed", [2, 4, 11])
+def test_a_policy_of_two_minds_is_blended_no_harder_than_it_asks_for_itself(seed, delay_ms):
+    result = play(case("blend", delay_ms, seed=seed))
+    assert result.stall_ticks == 0
+    assert result.figures["seams"] >= 10
+    assert result.figures["seam_acceleration"] <= 1.1 * result.figures["chunk_acceleration"]
+
+
 @pytest.mark.parametrize("method", OURS)
 @pytest.mark.parametrize(("execution_horizon", "delay_ms"), [(25, 440.0), (40, 140.0)])
 def test_nothing_of_ours_stalls_at_any_delay_that_a_chunk_has_room_for(method, execution_horizon, delay_ms):

@@ -190,6 +190,32 @@ def test_every_seam_keeps_the_command_continuous_and_within_its_limits(seam):
         assert statistics.at_seam[seam] < 0.7 * 15.0  # nothing had to be limited
 
 
+@pytest.mark.parametrize("seam", [Seam.BLEND, Seam.RTC])
+@pytest.mark.parametrize("speed", [1.0, 0.5])
+def test_chunks_of_two_minds_are_followed_no_harder_than_each_is_by_itself(seam, speed):
+    rig = Rig(seam=seam, speed=speed)
+    t_s = np.arange(60) / 50
+
+    def mind(tau_s, side):
+        """Both leave the place where the arm is, one way or the other, hardest at the beginning."""
+        away = side * 0.5 * (t_s - 0.1 * (1.0 - np.exp(-t_s / 0.1)))  # 5 rad/s2 at first
+        return wave(tau_s + t_s, 0.05) + away[:, None] * joints(1.0)
+
+    rig.run(wave(t_s, 0.05))
+    rig.advance(1_000)
+    n, hardest = len(rig.log), 0.0
+    for side in np.random.default_rng(5).choice([-1.0, 1.0], 60):
+        tau_s = rig.planner.playback.at(rig.t_ns - 10 * MS) * 1e-9
+        actions = mind(tau_s, side) + (rig.follower.q - wave(np.array([tau_s]), 0.05)[0])
+        rig.receive(actions, age_ms=10)
+        hardest = max(hardest, np.abs(np.diff(actions, 2, axis=0)).max() * 50.0**2)
+        rig.advance(33)
+    assert rig.planner.fault is None
+    accelerations = np.abs(rig.accelerations())[n:]
+    assert accelerations.max() > 0.3 * hardest * speed**2
+    assert accelerations.max() <= 1.1 * hardest * speed**2
+
+
 def test_the_seam_may_change_during_a_run():
     rig = Rig()
     rig.run(wave(np.arange(50) / 50))

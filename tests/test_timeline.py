@@ -173,6 +173,28 @@ def peak(fade, n=0):
     return max(abs(fade.acceleration(int(t))[n]) for t in np.linspace(fade.t0_ns, fade.end_ns, 500))
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 99), st.floats(0.01, 2.0))
+def test_a_fades_hardest_is_its_largest_acceleration(seed, window_s):
+    fade = Fade(0, np.full(4, window_s), *np.random.default_rng(seed).uniform(-1, 1, (3, 4)))
+    largest = [peak(fade, joint) for joint in range(4)]
+    np.testing.assert_allclose(fade.hardest, largest, rtol=0.03)
+
+
+def test_a_chunks_acceleration_is_that_of_its_actions():
+    t_s = np.arange(50) / 50.0
+    assert chunk(np.stack((1.5 * t_s * t_s, t_s), axis=1)).acceleration == pytest.approx([3.0, 0.0], abs=1e-9)
+
+
+@pytest.mark.parametrize("seam", [Seam.BLEND, Seam.ENSEMBLE, Seam.RTC])
+def test_what_is_faded_from_is_what_is_commanded(seam):
+    timeline = start(np.zeros(50)).splice(
+        chunk(np.full(50, 0.1)), 200 * MS, seam, (np.array([0.02]), np.array([-0.3]))
+    )
+    q, qd = timeline.at(200 * MS)
+    assert (q, qd) == (pytest.approx(0.02), pytest.approx(-0.3))
+
+
 @pytest.mark.parametrize("gap", [0.001, 0.03, 0.1])
 def test_the_farther_chunks_are_apart_the_longer_and_never_the_harder_they_are_faded(gap):
     fade = Fading(0.1, 0.5, np.array([3.0, 3.0]))
