@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+
+from bench.results import HISTOGRAM
 
 BOUND_US = 65_000
 """Of a histogram; what comes later is counted as so late."""
@@ -22,7 +25,16 @@ def lateness_row(histogram: Mapping[int, int], max_us: float) -> dict[str, Any]:
         "n": n,
         **{f"p{percent:g}_us".replace(".", ""): quantile_us(histogram, percent / 100) for percent in (50, 99, 99.9)},
         "max_us": max_us,
+        HISTOGRAM: binned(histogram),
     }
+
+
+def binned(histogram: Mapping[int, int]) -> list[list[int]]:
+    """The same in bins of a quarter octave: [upper edge in us, ticks], those without ticks left out."""
+    bins: Counter[int] = Counter()
+    for late_us, count in histogram.items():
+        bins[math.ceil(2.0 ** (math.ceil(4.0 * math.log2(max(late_us, 1))) / 4.0))] += count
+    return [[edge_us, count] for edge_us, count in sorted(bins.items())]
 
 
 def quantile_us(histogram: Mapping[int, int], fraction: float) -> float:

@@ -18,7 +18,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from bench import waterfall_plot
+from bench import lateness_plot, waterfall_plot
 from bench.documents import bars_of, command_of, filled
 from bench.host import ROOT, facts
 from bench.policy import conditions_of, rows_of
@@ -30,7 +30,7 @@ from bench.tables import machine_line, moment_line, rows_grid
 
 RESULTS = ROOT / "bench" / "results"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md")
-PICTURES = {"end_to_end": waterfall_plot.draw}
+PICTURES = {"end_to_end": waterfall_plot.draw, "control_loop": lateness_plot.draw}
 """Of those that have one of their own."""
 
 STYLE = """

@@ -9,6 +9,7 @@ the end of the name. After `merged` they are medians of the runs, which "repeats
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -21,6 +22,9 @@ Row = Mapping[str, Any]
 
 BUSY = ("busy_percent", "steal_percent", "cpu_waited_percent")
 DIGITS = 4
+HISTOGRAM = "histogram"
+"""The field of a row that holds one: [upper edge, count] of each bin, whole numbers; drawn, and in no table."""
+
 ENOUGH = 100
 
 
@@ -119,7 +123,15 @@ def _merged_row(own: Sequence[Row], key: Sequence[str]) -> dict[str, Any]:
         if len(values := [row[name] for row in own if row.get(name) is not None]) == len(own) > 1
     }
     medians = {name: median(values) for name, values in repeats.items() if name != "n"}
-    return _rounded({**own[0], **medians}) | ({"repeats": repeats} if repeats else {})
+    histogram = {HISTOGRAM: _sum(row[HISTOGRAM] for row in own if HISTOGRAM in row)} if HISTOGRAM in own[0] else {}
+    return _rounded({**own[0], **medians, **histogram}) | ({"repeats": repeats} if repeats else {})
+
+
+def _sum(histograms: Iterable[Sequence[Sequence[int]]]) -> list[list[int]]:
+    total: Counter[int] = Counter()
+    for bins in histograms:
+        total.update(dict(bins))  # type: ignore[arg-type]
+    return [[edge, count] for edge, count in sorted(total.items())]
 
 
 def _median_bar(bars: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.results import Result
+from bench.results import HISTOGRAM, Result
 from bench.timings import Grid
 
 QUIET = {
@@ -16,7 +16,7 @@ QUIET = {
 
 def rows_grid(one: Result) -> Grid:
     """All rows, a column for each field that any of them has."""
-    fields = list(dict.fromkeys(name for row in one["rows"] for name in row if name != "repeats"))
+    fields = list(dict.fromkeys(name for row in one["rows"] for name in row if name not in ("repeats", HISTOGRAM)))
     cells = [[cell(row.get(field)) for field in fields] for row in one["rows"]]
     return Grid(one["bench"], [field.replace("_", " ") for field in fields], cells)
 

@@ -7,7 +7,7 @@ import pytest
 from bench.control_loop import CYCLICTEST, bars_of
 from bench.control_loop import OURS as OUR_LOOP
 from bench.cost import one_more, total
-from bench.lateness import BOUND_US, cyclictest_row, lateness_row, quantile_us
+from bench.lateness import BOUND_US, binned, cyclictest_row, lateness_row, quantile_us
 from bench.peers import OURS
 from bench.peers import bars_of as bars_of_peers
 from bench.running import SCHEDULINGS, configuration
@@ -19,7 +19,14 @@ from controller.config_camera import CAMERA_NAMES
 def test_a_quantile_is_a_lateness_that_occurred():
     histogram = {7: 1, 50: 98, 900: 1}
     assert [quantile_us(histogram, fraction) for fraction in (0.01, 0.5, 0.99, 0.991, 1.0)] == [7, 50, 50, 900, 900]
-    assert lateness_row(histogram, 913.5) == {"n": 100, "p50_us": 50, "p99_us": 50, "p999_us": 900, "max_us": 913.5}
+    row = lateness_row(histogram, 913.5)
+    assert row.pop("histogram") == [[8, 1], [54, 98], [1024, 1]]
+    assert row == {"n": 100, "p50_us": 50, "p99_us": 50, "p999_us": 900, "max_us": 913.5}
+
+
+def test_a_histogram_s_bins_are_quarter_octaves_and_hold_every_tick():
+    bins = binned({0: 1, 1: 1, 2: 1, 1000: 2, 1024: 1, 1025: 1})
+    assert bins == [[1, 2], [2, 1], [1024, 3], [1218, 1]]
 
 
 def test_no_tick_has_no_lateness():

@@ -71,6 +71,16 @@ def test_runs_become_one_by_their_medians():
     )
 
 
+def test_histograms_of_several_runs_are_added_up():
+    runs = [
+        result("loop", {"took_s": 1.0, "load": [0.0]}, [{"program": "ours", "p50_us": 1.0, "histogram": bins}])
+        for bins in ([[8, 1], [16, 2]], [[16, 3], [32, 1]])
+    ]
+    row = merged(runs)["rows"][0]
+    assert row["histogram"] == [[8, 1], [16, 5], [32, 1]]
+    assert "histogram" not in row["repeats"]
+
+
 def test_a_row_that_a_run_lacks_is_kept():
     assert [row["peer"] for row in merged([run(1.0), run(1.0, 2.0)])["rows"]] == ["ours", "stock"]
 
