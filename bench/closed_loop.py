@@ -24,7 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.closed_loop_report import as_markdown, draw
+from bench.closed_loop_report import as_markdown, as_result, draw
+from bench.host import Host
+from bench.result_files import write
 from bench.virtual_clients import Answering, Ours, Stock
 from bench.virtual_world import World
 from controller.config import load, shipped
@@ -204,19 +206,22 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=0)
     add("--jobs", type=int, default=os.cpu_count())
     add("--out", type=Path, default=Path("runs/closed_loop"))
+    add("--json", type=Path, metavar="FILE", help="write the rows there, too, as benchmarks do")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     arguments = _arguments(argv)
-    todo, begun_s = cases(arguments), time.monotonic()
+    host, todo, begun_s = Host(), cases(arguments), time.monotonic()
     results = []
     for result in played(todo, arguments.jobs):
         results.append(result)
         if len(results) % 20 == 0:
             print(f"{len(results)} of {len(todo)} episodes, {time.monotonic() - begun_s:.0f} s", flush=True)
     rows = summary(results)
+    if arguments.json is not None:
+        write(as_result(rows, host.header()), arguments.json)
     arguments.out.mkdir(parents=True, exist_ok=True)
     document = {"rows": rows, "episodes": [asdict(result) for result in results]}
     (arguments.out / "closed_loop.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

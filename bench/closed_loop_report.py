@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from bench.results import Result, result
+
 COLUMNS = (
     ("delay ms", "delay_ms", "{:.0f}"),
     ("method", "method", "{}"),
@@ -48,6 +50,17 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
             cells = [form.format(row[key]) if row[key] is not None else "-" for _, key, form in COLUMNS]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def as_result(rows: Sequence[dict[str, Any]], host: dict[str, Any]) -> Result:
+    """In the form of other benchmarks' results; what was never done has no time."""
+    kept = [
+        {"task": row["task"], "method": row["method"], "delay_ms": row["delay_ms"], "jitter": row["jitter"]}
+        | {"episodes": row["episodes"], "successes": round(row["success"] * row["episodes"])}
+        | {name: row[name] for _, name, _ in COLUMNS[3:] if row[name] is not None}
+        for row in rows
+    ]
+    return result("closed_loop", host, kept, key=["delay_ms", "jitter"])
 
 
 def draw(rows: Sequence[dict[str, Any]], methods: Sequence[str], path: Path) -> None:

@@ -169,6 +169,7 @@ def as_result(report: dict[str, Any], host: dict[str, Any]) -> Result:
     whole = {"process": "all", "minutes": report["minutes"]}
     whole |= {name: report[name] for name in ("episodes", "motor_ticks")}
     whole["faults"] = sum(row["count"] for row in report["faults"])
+    whole |= {name.replace(" ", "_"): len(cases) for name, cases in report["must_be_none"].items()}
     bars = [Bar(name, len(cases), 0, "") for name, cases in report["must_be_none"].items()]
     name, notes = "growth" if report["spared"] else "soak", [f"seed {report['seed']}"]
     return result(name, host, [whole, *report["growth"]], bars, notes=notes)

@@ -41,9 +41,13 @@ POLICY = Bench("policy", "How long does a call of the model take, and how long m
 SOAK = Bench("soak", "What comes of a hundred episodes mixed with faults?", ("-m", "bench.soak"), 1, ())
 HOUR = ("-m", "bench.soak", "--minutes", "60", "--spare")
 GROWTH = Bench("growth", "Does any process grow in an hour?", HOUR, 1, ())
-"""These two when asked for by name: they take six minutes and an hour."""
+SEAMS = ("-m", "bench.closed_loop", "--episodes", "12", "--lighter-episodes", "1")
+CLOSED_LOOP = Bench("closed_loop", "What does latency do to a task, and what to the stock client's?", SEAMS, 1, ())
+GUARD = Bench("guard_misses", "How many bad chunks touch beside the guard?", ("-m", "bench.guard_misses"), 1, ())
+LONG = (SOAK, GROWTH, CLOSED_LOOP, GUARD)
+"""When asked for by name: they take minutes, and one of them an hour."""
 
-BY_NAME = {bench.name: bench for bench in (*BENCHES, POLICY, SOAK, GROWTH)}
+BY_NAME = {bench.name: bench for bench in (*BENCHES, POLICY, *LONG)}
 
 
 def rounds(benches: tuple[Bench, ...], repeats: int | None = None) -> list[Bench]:
