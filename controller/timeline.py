@@ -139,7 +139,8 @@ class Fade:
     def acceleration(self, t_ns: int) -> Vector:
         """At one instant."""
         x = self._part(t_ns)
-        return self._acceleration(x) * (x < 1.0)
+        qdd: Vector = self._acceleration(x) * (x < 1.0)
+        return qdd
 
     @property
     def hardest(self) -> Vector:
@@ -150,7 +151,8 @@ class Fade:
     def _acceleration(self, x: Table) -> Table:
         """Of each joint, the part x of its window on."""
         _, _, c2, c3, c4, c5 = self._c
-        return (2 * c2 + x * (6 * c3 + x * (12 * c4 + x * 20 * c5))) / self.window_s**2
+        qdd: Table = (2 * c2 + x * (6 * c3 + x * (12 * c4 + x * 20 * c5))) / self.window_s**2
+        return qdd
 
 
 @dataclass(frozen=True, slots=True)
