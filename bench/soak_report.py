@@ -162,17 +162,19 @@ def _growth_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def as_result(report: dict[str, Any], host: dict[str, Any]) -> Result:
-    """In the form of other benchmarks' results: a row for each process, and a bar for each thing that must not be.
+    """In the form of other benchmarks' results: what came of it, and a bar for each thing that must not be.
 
-    Named "growth" where processes were spared.
+    Where processes were spared, "growth" with a row for each of them: lives are too short to tell it otherwise.
     """
-    whole = {"process": "all", "minutes": report["minutes"]}
-    whole |= {name: report[name] for name in ("episodes", "motor_ticks")}
+    whole = {"what": "all episodes"} | {name: report[name] for name in ("minutes", "episodes", "motor_ticks")}
     whole["faults"] = sum(row["count"] for row in report["faults"])
     whole |= {name.replace(" ", "_"): len(cases) for name, cases in report["must_be_none"].items()}
     bars = [Bar(name, len(cases), 0, "") for name, cases in report["must_be_none"].items()]
-    name, notes = "growth" if report["spared"] else "soak", [f"seed {report['seed']}"]
-    return result(name, host, [whole, *report["growth"]], bars, notes=notes)
+    notes = [f"seed {report['seed']}"]
+    if not report["spared"]:
+        return result("soak", host, [whole], bars, notes=notes)
+    notes.append(", ".join(f"{whole[name]:g} {name.replace('_', ' ')}" for name in ("minutes", "episodes", "faults")))
+    return result("growth", host, report["growth"], bars, notes=notes)
 
 
 def as_text(report: dict[str, Any]) -> str:

@@ -206,8 +206,13 @@ def test_a_soak_is_a_result_with_its_growth_and_a_bar_for_all_that_must_not_be()
     report = document(outcomes, {("link", 7): life}, [], 0, seed=4, spared=True)
     one = as_result(report, {})
     assert one["bench"] == "growth"
-    whole, link = one["rows"]
-    assert (whole["episodes"], whole["motor_ticks"], whole["faults"]) == (2, 7, 1)
+    assert "2 episodes, 1 faults" in one["notes"][-1]
+    (link,) = one["rows"]
     assert (link["process"], link["mb_per_hour"], link["files_per_hour"]) == ("link", 7.2, 0.0)
     assert {bar["name"]: bar["value"] for bar in one["bars"] if not bar["met"]} == {"stalls without a cause": 1}
     assert "link" in as_text(report)
+    mixed = as_result(report | {"spared": False}, {})
+    (whole,) = mixed["rows"]
+    assert mixed["bench"] == "soak"
+    assert (whole["episodes"], whole["motor_ticks"], whole["faults"]) == (2, 7, 1)
+    assert (whole["stalls_without_a_cause"], whole["discontinuities"]) == (1, 0)
