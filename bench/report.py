@@ -52,8 +52,12 @@ def results_of(directory: Path) -> dict[str, Result]:
 
 
 def kept(directory: Path) -> dict[str, dict[str, Result]]:
-    """By machine."""
-    return {path.name: found for path in sorted(directory.iterdir()) if path.is_dir() and (found := results_of(path))}
+    """By machine; what policy_latency wrote is under the name of its file."""
+    found = {path.name: results_of(path) for path in sorted(directory.iterdir()) if path.is_dir()}
+    for path in sorted(directory.glob("*/*.json")):
+        if "timings" in (document := read(path)):
+            found[path.parent.name][path.stem] = {"bench": "policy", "rows": rows_of(document), "bars": []}
+    return {host: own for host, own in found.items() if own}
 
 
 def policies(directory: Path) -> dict[str, dict[str, Any]]:
@@ -102,7 +106,7 @@ def write(host: str, directory: Path, out: Path) -> Path:
     """The page of one machine's results, which lie in `directory`."""
     results = list(results_of(directory / host).values())
     if not results:
-        there = ", ".join(kept(directory)) or "none at all"
+        there = ", ".join(path.name for path in sorted(directory.iterdir()) if results_of(path)) or "none at all"
         sys.exit(f"no results of {host} in {directory}, only {there}; `make bench` makes them")
     out.mkdir(parents=True, exist_ok=True)
     pictures = [one["bench"] for one in results if PICTURES.get(one["bench"], draw)(one, out / f"{one['bench']}.png")]

@@ -49,9 +49,9 @@ class Grid(NamedTuple):
             table.add_row(*row)
         return table
 
-    def as_markdown(self) -> str:
-        """As a table in Markdown, without the title."""
-        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)], *self.rows]
+    def as_markdown(self, numbers: bool = True) -> str:
+        """As a table in Markdown, without the title. numbers: whether all but the first column are such."""
+        lines = [self.columns, ["---", *["---:" if numbers else "---"] * (len(self.columns) - 1)], *self.rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

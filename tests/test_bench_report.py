@@ -6,8 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from bench import compare, report
+from bench import compare, documents, highlights, lateness_plot, report
 from bench.documents import filled
+from bench.highlights import Highlight, told
+from bench.lateness import lateness_row
 from bench.policy import rows_of
 from bench.report_plot import draw
 from bench.result_files import write
@@ -78,6 +80,23 @@ def test_rows_without_a_spread_have_no_picture(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["b.png"]
 
 
+def loop_result():
+    rows = [
+        {"load": load, "scheduling": "fifo", "program": program} | lateness_row({20: 90, 300: 9, 5000: 1}, 5000.5)
+        for load in ("idle", "load")
+        for program in ("ours", "cyclictest")
+    ]
+    return result("control_loop", HOST, rows)
+
+
+def test_histograms_are_drawn_and_in_no_table(results, tmp_path):
+    write(merged([loop_result(), loop_result()]), results / "a-host" / "control_loop.json")
+    page = report.write("a-host", results, tmp_path / "out").read_text()
+    assert "histogram" not in page
+    assert (tmp_path / "out" / "control_loop.png").stat().st_size > 10_000
+    assert not lateness_plot.draw(result("control_loop", HOST, [{"load": "idle", "p50_us": 1.0}]), tmp_path / "a.png")
+
+
 def test_a_document_is_filled_between_its_marks_and_stays_so(results):
     text = "before\n<!-- bench: {} a-host -->\nold\n<!-- bench: end -->\nafter\n"
     kept = report.kept(results)
@@ -91,6 +110,37 @@ def test_a_document_is_filled_between_its_marks_and_stays_so(results):
     assert "| gigabit | 4 | stock | 9 | 1.5 | 3 |" in rows
     assert "`python -m bench.micro wire`; commit abc, 2026-01-02: 12.5 % busy" in rows
     assert "a cpu, 2 cores" in filled(text.format("host"), kept)
+
+
+ASKED = Highlight("a request there and back", "wire", ({"link": "loopback", "peer": "ours"},), "{0[p50_ms]} ms")
+
+
+def test_a_highlight_is_the_field_of_its_row():
+    assert told(ASKED, wire(1.0, 1.5, 3.0)) == "1.5 ms"
+
+
+@pytest.mark.parametrize(
+    ("rows", "text", "why"),
+    [
+        (({"peer": "ours"},), "{0[p50_ms]}", "2 rows of wire are"),
+        (({"peer": "nobody"},), "{0[p50_ms]}", "0 rows of wire are"),
+        (({"link": "loopback", "peer": "ours"},), "{0[p50_us]}", "wire has no field 'p50_us'"),
+    ],
+)
+def test_a_highlight_that_is_not_in_the_result_is_an_error(rows, text, why):
+    with pytest.raises(ValueError, match=why):
+        highlights.told(Highlight("", "wire", rows, text), wire(1.0))
+
+
+def test_the_highlights_stand_with_their_commands_and_may_be_of_another_machine(results, monkeypatch):
+    of_the_gpu = Highlight("a call", "latency", ({"what": "3 cameras"},), "{0[p50_ms]} ms", host="a-gpu")
+    monkeypatch.setattr(documents, "HIGHLIGHTS", (ASKED, of_the_gpu))
+    text = filled("<!-- bench: highlights a-host -->\n<!-- bench: end -->\n", report.kept(results))
+    assert "| a request there and back | 1.5 ms | `python -m bench.micro wire` |" in text
+    assert "| a call | 13 ms | `python -m bench.policy --quick` |" in text
+    monkeypatch.setattr(documents, "HIGHLIGHTS", (Highlight("", "peers", (), ""),))
+    with pytest.raises(ValueError, match="a-host has no result of peers; `make bench ARGS=peers` on it makes one"):
+        filled("<!-- bench: highlights a-host -->\n<!-- bench: end -->\n", report.kept(results))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import pytest
 
 from bench import closed_loop
 from bench.closed_loop import METHODS, STOCK, Case, play
+from bench.result_files import read
+from bench.results import by_names
 from controller.run_options import Seam
 
 OURS = [method for method in METHODS if method != STOCK]
@@ -65,8 +67,8 @@ def test_the_lighter_gets_into_the_cup_and_blend_leaves_no_trace():
 
 
 def test_the_command_writes_table_data_and_picture(tmp_path, capsys):
-    options = "--tasks bimodal --methods rtc stock --delays-ms 0 50 --episodes 1 --clean-only --jobs 1 --out"
-    closed_loop.main([*options.split(), str(tmp_path)])
+    options = "--tasks bimodal --methods rtc stock --delays-ms 0 50 --episodes 1 --clean-only --jobs 1"
+    closed_loop.main([*options.split(), "--out", str(tmp_path), "--json", str(tmp_path / "kept.json")])
     rows = json.loads((tmp_path / "closed_loop.json").read_text())["rows"]
     assert [(row["delay_ms"], row["method"]) for row in rows] == [
         (delay_ms, method) for delay_ms in (0.0, 50.0) for method in (Seam.RTC.name.lower(), STOCK)
@@ -75,3 +77,6 @@ def test_the_command_writes_table_data_and_picture(tmp_path, capsys):
     assert table.count("| stock |") == 2
     assert table in capsys.readouterr().out
     assert (tmp_path / "closed_loop.png").stat().st_size > 10_000
+    kept = read(tmp_path / "kept.json")
+    assert len(by_names(kept)) == len(rows)
+    assert [row["successes"] for row in kept["rows"]] == [row["success"] for row in rows]

@@ -8,9 +8,10 @@ from functools import cache
 import numpy as np
 import pytest
 
+from bench.guard_misses import row_of
 from controller.follower import Mode
 from controller.robots.base import N_JOINTS
-from tests.bad_chunks import STEPS, outcome, room, scenario, smooth
+from tests.bad_chunks import STEPS, Outcome, outcome, room, scenario, smooth
 from tests.guard_rig import Touching
 from tests.motion_rig import HOME
 from tests.sim_rig import SimRig
@@ -25,6 +26,21 @@ def test_no_bad_chunk_touches(first):
     assert [o for o in outcomes if o.missed] == []
     assert [o for o in outcomes if o.false_alarm] == []
     assert all(o.room_m > 0.0 for o in outcomes if o.alarmed)
+
+
+def test_what_came_of_chunks_is_counted():
+    def chunk(alarmed, depth_m, unguarded_depth_m, unguarded_room_m):
+        return Outcome(0, alarmed, 0.3, depth_m, "", 0.01, unguarded_depth_m, unguarded_room_m, "")
+
+    row = row_of([
+        chunk(True, 0.0, 0.02, -0.02),
+        chunk(False, 0.03, 0.02, -0.02),
+        chunk(True, 0.0, 0.0, 0.01),
+        chunk(False, 0.0, 0.0, 0.01),
+    ])
+    counts = {name: row[name] for name in ("n", "would_touch", "stopped", "misses", "false_alarms")}
+    assert counts == {"n": 4, "would_touch": 2, "stopped": 2, "misses": 1, "false_alarms": 1}
+    assert row["ahead_p50_s"] == 0.3
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
