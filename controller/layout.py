@@ -230,6 +230,9 @@ PLAN = np.dtype(  # control -> link, guard: what control follows; written at eve
         ("n_rows", "u4"),
         ("q", "f8", (MAX_STEPS, N_JOINTS)),
         ("qd", "f8", (MAX_STEPS, N_JOINTS)),  # per second of the policy's time
+        # how hard it may be, on the policy's time, until then; see easing.Ease
+        ("ease", *_JOINTS),
+        ("ease_until_ns", "i8"),
     ],
     align=True,
 )

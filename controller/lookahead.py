@@ -6,12 +6,13 @@ and replaced by the next one after a control tick. So a motion that the limiter 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.easing import Ease
 from controller.hermite import Piece, State
 from controller.moves import Bounds, Move, MoveError, stop, to_pose
 from controller.plan_record import playback_of
@@ -36,6 +37,7 @@ class Plan:
     dtau_ns: int
     q: NDArray[np.float64]
     qd: NDArray[np.float64]
+    ease: Ease = field(default_factory=Ease.none)
 
     @property
     def end_ns(self) -> int:
@@ -68,6 +70,7 @@ def plan_from(record: np.ndarray[Any, Any], speed_ramp_s: float) -> Plan:
         dtau_ns=int(record["dtau_ns"]),
         q=record["q"][:n_rows].copy(),
         qd=record["qd"][:n_rows].copy(),
+        ease=Ease(record["ease"].copy(), int(record["ease_until_ns"])),
     )
 
 
@@ -116,7 +119,8 @@ class Lookahead:
                 break
             path[row] = state.q
             t1_ns = t_ns + settings.piece_ns
-            piece, _ = shape(state, t_ns, t1_ns, *plan.at(t1_ns), settings.limits, settings.follow)
+            wanted = plan.ease.applied(Piece(t_ns, t1_ns, state.q, state.qd, *plan.at(t1_ns)), plan.playback)
+            piece, _ = shape(state, t_ns, t1_ns, wanted.q1, wanted.qd1, settings.limits, settings.follow)
         return path
 
 

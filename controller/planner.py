@@ -14,21 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from controller.easing import Ease
 from controller.faults import FaultCode
 from controller.hermite import Piece, State
 from controller.moves import Bounds, Move, to_pose
 from controller.playback import Playback
 from controller.robots.base import JOINT_NAMES, Vector
 from controller.run_options import Seam
-from controller.seam_statistics import ARMS, SeamStatistics
-from controller.shaper import Range, eased, shape
+from controller.seam_statistics import SeamStatistics
+from controller.shaper import Range, shape
 from controller.states import MOVING
 from controller.states import State as Mode
 from controller.timeline import Chunk, Fading, Timeline
-
-EASED = 1.05
-"""So much harder than a chunk at its hardest the motion made of it may be: with no room, a joint that fell behind could
-not come back while the chunk stays at its hardest."""
 
 AIM_S = 0.1
 """So long before its end the move to the first action stays with its goal: it shall end at rest."""
@@ -125,6 +122,7 @@ class Planner:
         self.timeline: Timeline | None = None
         self.goal = settings.home
         self.homing_speed = 1.0
+        self.ease = Ease.none()
         self.changes = 0
         """Rises with every change of what is followed."""
         self._first: _Received | None = None
@@ -133,7 +131,6 @@ class Planner:
         self._t_ramp_ns = 0
         self._piece: Piece | None = None
         self._tau_faded_ns = 0
-        self._ease = np.full_like(settings.home, np.inf)
 
     @property
     def chunk_id(self) -> int:
@@ -184,16 +181,10 @@ class Planner:
         return state.q, state.qd / self.playback.end
 
     def _note_fade(self, spliced: Timeline, tau_ns: int) -> None:
-        """Until when the motion made from the timeline is that of a seam, and how hard it may be.
-
-        Chunk and fade add up, the more so where every new chunk is of another mind; together they should ask no more
-        of an arm than the chunk does by itself, or the fade. A switch is bridged by a piece, however hard.
-        """
+        """Until when the motion made from the timeline is that of a seam, and how hard it may be."""
         fade, bridged_ns = spliced.fade, tau_ns + self._settings.piece_ns
         self._tau_faded_ns = max(fade.end_ns if fade is not None else 0, bridged_ns)
-        self._ease.fill(np.inf)
-        if fade is not None:
-            self._ease[ARMS] = np.maximum(spliced.chunk.acceleration[ARMS].max(), fade.hardest[ARMS])
+        self.ease = Ease.of(spliced)
 
     def step(self, now_ns: int, permit: Permit, q_held: Vector, q_measured: Vector) -> Step | None:
         """The step for now; None when there is nothing to say (no permission to move)."""
@@ -341,19 +332,11 @@ class Planner:
             return Step(None, start.q, False, stalled=True)
         q, qd_tau = self.timeline.at(self.playback.at(t1_ns))
         qd = qd_tau * self.playback.speed(t1_ns)
-        wanted, settings = Piece(t0_ns, t1_ns, start.q, start.qd, q, qd), self._settings
-        if self._eases(t0_ns, t1_ns):
-            wanted = eased(wanted, EASED * self.playback.end**2 * self._ease)
+        wanted = self.ease.applied(Piece(t0_ns, t1_ns, start.q, start.qd, q, qd), self.playback)
+        settings = self._settings
         self._piece, limited = shape(start, t0_ns, t1_ns, wanted.q1, wanted.qd1, settings.limits, settings.follow)
         self._account(self._piece)
         return Step(self._piece, q, limited, stalled=False)
-
-    def _eases(self, t0_ns: int, t1_ns: int) -> bool:
-        """Whether all that accelerates is chunk and fade: not a change of speed, nor the rest at a chunk's end."""
-        assert self.timeline is not None
-        chunk, playback = self.timeline.chunk, self.playback
-        last_ns = chunk.end_ns - round(1e9 / chunk.rate_hz)
-        return playback.is_steady(t0_ns) and playback.at(t1_ns) <= last_ns
 
     def _account(self, piece: Piece) -> None:
         """Of the part of the piece that is executed before the next one takes over."""

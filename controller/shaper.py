@@ -22,9 +22,6 @@ full deceleration within its length, and a joint on its way out of its range to 
 REACTION_S = 0.02
 """Time a joint needs to turn its acceleration around before it slows down."""
 
-BEHIND = 0.01
-"""rad, m: so far behind where it is wanted may a joint be left for the sake of a gentler motion."""
-
 Joints = NDArray[np.bool_]
 
 
@@ -54,22 +51,6 @@ def shape(
     if _is_plain(piece, limits, bounds):
         return piece, False
     return bounded(start, t0_ns, t1_ns, q, qd, limits, bounds)
-
-
-def eased(piece: Piece, acceleration: Vector) -> Piece:
-    """The piece; for joints of which it asks more acceleration, to the nearest end that asks no more.
-
-    A joint that falls behind comes back without overshooting, for the wanted velocity is taken on first: what is left
-    of the acceleration goes into the way. None falls farther behind than BEHIND: rather harder than late.
-    """
-    within = piece.peaks()[1] <= acceleration
-    if within.all():
-        return piece
-    any_other = np.full_like(acceleration, np.inf)
-    near = reachable(piece, Bounds(any_other, acceleration, any_other))
-    q1 = np.clip(near.q1, piece.q1 - BEHIND, piece.q1 + BEHIND)
-    as_wanted = within | (q1 != near.q1)
-    return replace(piece, q1=np.where(within, piece.q1, q1), qd1=np.where(as_wanted, piece.qd1, near.qd1))
 
 
 def _is_plain(piece: Piece, limits: Range, bounds: Bounds) -> bool:

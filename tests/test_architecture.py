@@ -23,6 +23,7 @@ PURE = (
     "contact",
     "delays",
     "device_clock",
+    "easing",
     "fault_matrix",
     "faults",
     "findings",

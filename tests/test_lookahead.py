@@ -50,7 +50,7 @@ def test_a_run_is_foreseen_as_it_is_then_commanded(hz):
     path, done = foreseen_and_done(rig, 700)
     assert rig.planner.phase is Phase.FOLLOW
     assert np.abs(done - done[0]).max() > 0.05
-    np.testing.assert_allclose(path, done, atol=2e-3)
+    np.testing.assert_allclose(path, done, atol=2e-3)  # at 0.8 Hz, an eighth of what it is without easing
 
 
 def test_a_motion_that_the_limits_slow_is_foreseen_slowed():

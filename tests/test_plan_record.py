@@ -52,6 +52,8 @@ def test_the_rows_are_what_is_left_of_the_timeline_seams_included():
     assert record["chunk_id"] == planner.chunk_id == 2
     assert record["tau0_ns"] == planner.timeline.chunk.t0_ns
     assert record["dry"] == 1
+    assert record["ease"][8] == planner.ease.acceleration[8] < np.inf
+    assert record["ease_until_ns"] == planner.ease.until_ns > tau_ns[0]
 
 
 def test_a_long_chunk_fits_the_record():

@@ -1,14 +1,13 @@
 """The shaper: what fits passes untouched; what does not is bounded, and rejoins."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from motion_rig import SETTINGS
 
 from controller.hermite import Piece, State
 from controller.moves import Bounds
-from controller.shaper import BEHIND, SHAPED, Range, bounded, eased, fits, shape
+from controller.shaper import SHAPED, Range, bounded, fits, shape
 
 MS = 1_000_000
 H_NS, TICK_NS = 60 * MS, 20 * MS
@@ -112,62 +111,6 @@ def test_from_a_state_that_just_can_be_stopped_the_range_is_kept(room, side, q, 
     outwards = min(np.sqrt(lost * lost + 2.0 * 15.0 * room) - lost, 3.0)
     pieces, _ = drive(state([side * (1.0 - room), 0.02], [side * outwards, 0.0]), [((q, 0.02), (qd, 0.0))] * 6)
     assert_bounded(pieces)
-
-
-def follow_eased(targets, acceleration, q=0.0, qd=0.0):
-    """One joint; pieces of 60 ms, replanned every 20 ms. The pieces, and the state after each."""
-    start, pieces, states = State(np.array([q]), np.array([qd]), np.zeros(1)), [], []
-    for n, (q1, qd1) in enumerate(targets):
-        wanted = Piece(n * TICK_NS, n * TICK_NS + H_NS, start.q, start.qd, np.array([q1]), np.array([qd1]))
-        pieces.append(eased(wanted, np.array([acceleration])))
-        start = pieces[-1].at((n + 1) * TICK_NS)
-        states.append(start)
-    return pieces, states
-
-
-def test_a_piece_that_asks_no_more_is_eased_bit_for_bit():
-    piece = Piece(0, H_NS, np.array([0.1]), np.array([0.5]), np.array([0.1303]), np.array([0.5]))
-    hardest = float(piece.peaks()[1][0])
-    assert eased(piece, np.array([hardest])) is piece
-    less = eased(piece, np.array([0.9 * hardest]))
-    assert (less.q1, less.qd1) != (piece.q1, piece.qd1)
-    assert less.peaks()[1] <= 0.9 * hardest * (1.0 + 1e-9)
-
-
-def test_only_the_joints_that_ask_more_are_eased():
-    piece = Piece(0, H_NS, np.zeros(2), np.zeros(2), np.array([0.01, 0.001]), np.array([0.5, 0.05]))
-    less = eased(piece, np.array([2.0, 2.0]))
-    assert (less.q1[1], less.qd1[1]) == (0.001, 0.05)
-    assert less.q1[0] < 0.01
-    assert (eased(piece, np.array([np.inf, 2.0])).q1 == piece.q1).all()
-
-
-def test_an_eased_joint_comes_to_rest_where_it_is_wanted_without_overshooting():
-    pieces, states = follow_eased([(0.008, 0.0)] * 150, 0.5)
-    q = np.array([state.q[0] for state in states])
-    assert max(piece.peaks()[1][0] for piece in pieces) <= 0.5 * (1.0 + 1e-9)
-    assert q.max() <= 0.008 + 2e-5
-    assert q[-1] == pytest.approx(0.008, abs=1e-5)
-
-
-def test_an_eased_joint_that_fell_behind_a_motion_catches_up_with_it():
-    times_s = np.arange(100) * 0.02 + 0.06
-    targets = [(0.3 * np.sin(2.0 * t), 0.6 * np.cos(2.0 * t)) for t in times_s]  # its own hardest is 1.2
-    pieces, states = follow_eased(targets, 1.3, q=-0.008, qd=0.6)
-    behind = np.array([0.3 * np.sin(2.0 * 0.02 * (n + 1)) - state.q[0] for n, state in enumerate(states)])
-    assert max(piece.peaks()[1][0] for piece in pieces) <= 1.3 * (1.0 + 1e-9)
-    assert behind[0] > 7e-3
-    assert behind.min() > -5e-4
-    assert np.abs(behind[60:]).max() < 5e-4
-
-
-def test_an_eased_joint_is_left_no_farther_behind_however_hard_that_is():
-    times_s = np.arange(40) * 0.02 + 0.06
-    targets = [(2.0 * t * t, 4.0 * t) for t in times_s]
-    pieces, _ = follow_eased(targets, 1.0)
-    behind = [target[0] - piece.q1[0] for target, piece in zip(targets, pieces, strict=True)]
-    assert max(behind) == pytest.approx(BEHIND)
-    assert pieces[-1].qd1[0] == targets[-1][1]
 
 
 def test_fits_judges_each_joint():
