@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -9,6 +10,9 @@ from hypothesis import settings
 # how long an example takes is the machine's business: no test bounds real time from above
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
+
+# whoever starts the tests in the background of a shell has them ignore it, and with them every program they start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HAS_LEROBOT = find_spec("lerobot") is not None
 collect_ignore = [] if HAS_LEROBOT else ["with_lerobot"]
