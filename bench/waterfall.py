@@ -18,7 +18,8 @@ Rows = NDArray[np.void]
 Values = NDArray[np.float64]
 
 EXPOSURE, LETTERBOX, TURN, BUILD, WIRE = "oldest exposure to newest frame", "letterbox", "wait", "build", "wire"
-QUEUE, CODEC, POLICY, SPLICE, TICK = "queue", "decode and encode", "policy", "splice", "motor tick"
+QUEUE, CODEC, POLICY, SPLICE = "queue", "decode and encode", "policy", "splice"
+PLAN, TICK, HAND_OVER = "plan", "motor tick", "hand-over"
 END_TO_END, OVERHEAD, AGE = "END TO END", "OVERHEAD", "age of the oldest exposure"
 
 
@@ -35,11 +36,14 @@ STAGES: dict[str, Callable[[Rows], Values]] = {
     CODEC: lambda rows: rows["server_ms"] - rows["queue_ms"] - rows["inference_ms"],
     POLICY: lambda rows: rows["inference_ms"],
     SPLICE: _between("received", "spliced"),
-    TICK: _between("spliced", "handed"),
+    PLAN: _between("spliced", "planned"),
+    TICK: _between("planned", "command"),
+    HAND_OVER: _between("command", "handed"),
 }
 """In order. letterbox: copied into shared memory, letterboxed, looked at. wait: the link wakes, or awaits its turn.
 build: copied and packed. wire: sent and received, both programs' websockets included. decode and encode: in the server.
-splice: control wakes and plans. motor tick: the next one begins and has its command for the driver."""
+splice: the answer is checked, control wakes. plan: its next piece. motor tick: the piece begins, or the next tick does.
+hand-over: the command is worked out and goes to the driver."""
 
 TOTALS: dict[str, Callable[[Rows], Values]] = {
     END_TO_END: _between("frame", "handed"),

@@ -93,6 +93,7 @@ class Control:
         segment["t_spliced_ns"] = planner.t_spliced_ns
         for name in TRACE_FIELDS:
             segment[name] = planner.trace[name] if planner.trace is not None else 0
+        segment["t_planned_ns"] = self._clock.now_ns()
         self._segment_writer.write(segment)
         if woken:
             self._child.board.piece_wake.set()

@@ -241,6 +241,7 @@ SEGMENT = np.dtype(  # control -> motor: one cubic Hermite piece, evaluated at t
     [
         *TRACE,
         ("t_spliced_ns", "i8"),
+        ("t_planned_ns", "i8"),  # this piece was ready to be sent
         ("motion_id", "u8"),
         ("t0_ns", "i8"),
         ("t1_ns", "i8"),  # after this instant the command is stale and the motor process brakes
@@ -271,7 +272,14 @@ JOINTS = np.dtype(  # motor -> control, link, recorder, supervisor: every comman
 )
 
 HANDED = np.dtype(  # motor -> recorder, supervisor: the first command made from each chunk
-    [*TRACE, ("t_spliced_ns", "i8"), ("t_handed_ns", "i8"), ("motion_id", "u8")],
+    [
+        *TRACE,
+        ("t_spliced_ns", "i8"),
+        ("t_planned_ns", "i8"),
+        ("t_command_ns", "i8"),  # the motor process began to work it out
+        ("t_handed_ns", "i8"),
+        ("motion_id", "u8"),
+    ],
     align=True,
 )
 

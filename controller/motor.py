@@ -37,7 +37,7 @@ STATUS_EVERY = 4
 
 log = logging.getLogger(__name__)
 
-TRACE_FIELDS = [name for name, *_ in layout.TRACE] + ["t_spliced_ns", "motion_id"]
+TRACE_FIELDS = [name for name, *_ in layout.TRACE] + ["t_spliced_ns", "t_planned_ns", "motion_id"]
 
 
 def command_from(number: int, record: np.ndarray[Any, Any]) -> Command:
@@ -187,7 +187,7 @@ class Motor:
             self._last_chunk = chunk
             for name in TRACE_FIELDS:
                 self._handed[name] = segment[name]
-            self._handed["t_handed_ns"] = handed_ns
+            self._handed["t_command_ns"], self._handed["t_handed_ns"] = now_ns, handed_ns
             self._handed_writer.write(self._handed)
 
     def write_status(self, ticker: Ticker) -> None:

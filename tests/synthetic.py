@@ -47,8 +47,8 @@ def joints(count: int = 400) -> np.ndarray:
 
 
 def handed(count: int = 10) -> np.ndarray:
-    """Chunk i: exposed 0 ms, in memory 1 ms, ready 2 ms, asked 2.5 ms, sent 3 ms, back 33+i ms, spliced +0.2, handed
-    +2 ms; 1 ms in the queue, 25+i ms inferred, 27+i ms in the server."""
+    """Chunk i: exposed 0 ms, in memory 1 ms, ready 2 ms, asked 2.5 ms, sent 3 ms, back 33+i ms, spliced +0.2, planned
+    +0.6, commanded +1.7, handed +2 ms; 1 ms in the queue, 25+i ms inferred, 27+i ms in the server."""
     rows = np.zeros(count, layout.HANDED)
     i, ms = np.arange(count), 1_000_000
     exposed = T0_NS + 100 * ms * i
@@ -57,6 +57,7 @@ def handed(count: int = 10) -> np.ndarray:
     rows["t_ready_ns"], rows["t_asked_ns"] = exposed + 2 * ms, exposed + 2_500_000
     rows["t_received_ns"] = exposed + (33 + i) * ms
     rows["t_spliced_ns"] = rows["t_received_ns"] + 200_000
+    rows["t_planned_ns"], rows["t_command_ns"] = rows["t_received_ns"] + 600_000, rows["t_received_ns"] + 1_700_000
     rows["t_handed_ns"] = rows["t_received_ns"] + 2 * ms
     rows["queue_ms"], rows["inference_ms"], rows["server_ms"] = 1.0, 25.0 + i, 27.0 + i
     return rows
