@@ -54,6 +54,8 @@ def why_impossible() -> str:
             return f"needs {program}: apt-get install {package}"
     if not Path("/lib/systemd/systemd").exists():
         return "this machine's system has no systemd to boot: apt-get install systemd"
+    if ROOT.is_relative_to("/tmp"):
+        return f"a container has a /tmp of its own, without {ROOT}; clone elsewhere"
     with tempfile.TemporaryDirectory() as scratch:
         probe = ["unshare", "--mount", "sh", "-c", PREPARE, "sh", scratch, "", "true"]
         ended = subprocess.run(probe, capture_output=True, text=True)
