@@ -25,6 +25,7 @@ from controller.observer import Observation, Observer
 from controller.pacing import Followed
 from controller.run_options import Seam
 from controller.server_terms import KNOWN_EXTENSIONS, SessionError, check_server
+from controller.timeline import Actions
 from policy_server.protocol import (
     ENVIRONMENT_STATE,
     OBSERVATION_AGE,
@@ -210,28 +211,34 @@ class Session:
         except AnswerError as error:
             raise SessionError(FaultCode.ANSWER_INVALID, str(error)) from None
         observation, motion_id = asked.observation, asked.motion_id
+        wanted = memory.order().motion_id == motion_id  # not stopped meanwhile
+        if wanted:
+            memory.deliver(
+                Answer(
+                    asked.chunk_id,
+                    motion_id,
+                    observation,
+                    asked.t_asked_ns,
+                    asked.t_sent_ns,
+                    t_received_ns,
+                    times_ms,
+                    self._rate_hz,
+                    actions,
+                )
+            )
+        # what follows would only make the arms wait; one more answer that is the last one to the bit does no harm
         if not asked.first:  # a server may compile its model for the first request of a connection
             memory.note_delay(observation, t_received_ns)
-        if memory.order().motion_id != motion_id:
-            return  # stopped meanwhile
-        stuck = memory.stuck.answered(motion_id, answer["actions"], observation.request["state"], asked.playing)
-        status["same_answers"] = memory.stuck.same
+        if wanted:
+            self._look_whether_stuck(asked, answer["actions"])
+
+    def _look_whether_stuck(self, asked: Asked, actions: Actions) -> None:
+        memory = self._memory
+        state = asked.observation.request["state"]
+        stuck = memory.stuck.answered(asked.motion_id, actions, state, asked.playing)
+        memory.child.status["same_answers"] = memory.stuck.same
         if stuck is not None:
-            memory.trip(*stuck, motion_id)
-            return
-        memory.deliver(
-            Answer(
-                asked.chunk_id,
-                motion_id,
-                observation,
-                asked.t_asked_ns,
-                asked.t_sent_ns,
-                t_received_ns,
-                times_ms,
-                self._rate_hz,
-                actions,
-            )
-        )
+            memory.trip(*stuck, asked.motion_id)
 
     def _extras(self, chunk_id: int, observation: Observation, plan: Followed | None, seam: Seam) -> dict[str, Any]:
         """What a request carries beyond the observation, of what this server offers to take."""
