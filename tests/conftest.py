@@ -1,8 +1,10 @@
 """Shared by all tests."""
 
 import signal
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -30,3 +32,10 @@ def compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     keep_compiled(tmp_path_factory.mktemp("compiled"))
     yield
     keep_compiled(None)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A short path: a socket's path has at most 107 bytes, which pytest's own directories may exceed."""
+    with tempfile.TemporaryDirectory(prefix="pi0-") as name:
+        yield Path(name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -233,3 +235,18 @@ class ServedOperations:
 
     def _wait(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+
+def raw(path: Path, method: str, route: str, body: bytes | None = None) -> tuple[int, dict[str, str], Any]:
+    """One request as curl --unix-socket sends it, form content type and all."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(path))
+        head = f"{method} {route} HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nConnection: close\r\n"
+        if body is not None:
+            head += f"Content-Length: {len(body)}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        connection.sendall(head.encode() + b"\r\n" + (body or b""))
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head_raw, _, content = answer.partition(b"\r\n\r\n")
+    first, *lines = head_raw.decode().split("\r\n")
+    return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), json.loads(content)
