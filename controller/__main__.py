@@ -59,10 +59,11 @@ def _configuration(named: str) -> tuple[Path, Config | None, str]:
     from controller.config import ConfigError
     from controller.config_use import path_of, usable
 
-    path = path_of(named)
+    path = Path(named)
     if reason := open_files.shortage():
         return path, None, reason
     try:
+        path = path_of(named)
         return path, usable(path), ""
     except ConfigError as error:
         return path, None, str(error)

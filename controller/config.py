@@ -11,12 +11,13 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from controller.config_camera import CAMERA_NAMES, Camera
 from controller.config_robot import MoveLimits, Robot
-from controller.config_section import Point, Positive, Section
+from controller.config_section import Point, Positive, Section, Text
 from controller.run_options import Seam
 
 
@@ -25,7 +26,10 @@ class ConfigError(ValueError):
 
 
 class Control(Section):
+    """The loop that turns action chunks into motion."""
+
     rate_hz: Annotated[float, Field(ge=10, le=500)] = 50.0
+    """Ticks per second; whatever the policy's action rate."""
     seam: Literal["switch", "blend", "ensemble", "rtc"] = "blend"
     """How motion gets from one chunk to the next, unless a run chooses otherwise."""
     blend_s: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -43,7 +47,7 @@ class Control(Section):
     """Length of a piece of motion: missed control ticks shorter than this are bridged, a longer gap makes the
     motor process brake."""
     ramp: MoveLimits
-    """Limits of the move from where the arms are to the first action of a run."""
+    """Velocity, acceleration and jerk of the move from where the arms are to the first action of a run."""
 
     @property
     def seam_method(self) -> Seam:
@@ -51,23 +55,31 @@ class Control(Section):
 
 
 class Policy(Section):
+    """The policy server, and what it is sent."""
+
     url: str = "ws://127.0.0.1:8000"
-    api_key_file: str | None = None
+    """ws://HOST:PORT, or wss:// where the server has a certificate."""
+    api_key_file: Text | None = None
     """One line, the key that the server asks for; readable by the daemon's user only."""
-    tls_ca_file: str | None = None
+    tls_ca_file: Text | None = None
     """PEM, by which a wss:// server is known; without it by this machine's certificate authorities."""
     cameras: Annotated[tuple[str, ...], Field(strict=False)] = CAMERA_NAMES
     """Sent when the server's metadata does not say which it wants (a stock openpi server)."""
     action_rate_hz: Positive = 50.0
-    """Rate of the data set the policy was trained on, when the server does not say it."""
+    """Rate of the data set the policy was trained on, when the server does not say it (a stock openpi server): say it
+    for a data set of 30 Hz, or its motion is played 1.67 times too fast."""
     image_size: Annotated[int, Field(ge=16, le=1024)] = 224
+    """Side of the square that pictures are letterboxed into; a server that wants another is refused."""
     image_encoding: Literal["raw", "jpeg"] = "raw"
     """jpeg: for a slow link; pictures lose a little, and only a server that offers jpeg_images takes them."""
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
+    """Of image_encoding = "jpeg"."""
     connect_timeout_s: Positive = 5.0
+    """For a connection to stand."""
     request_timeout_s: Positive = 5.0
+    """For an answer."""
     first_answer_timeout_s: Positive = 60.0
-    """Also for the metadata: a server may let its clients wait until it has compiled its model."""
+    """For the first one. Also for the metadata: a server may let its clients wait until it has compiled its model."""
     execution_horizon: Annotated[int, Field(ge=0, le=127)] = 0
     """The next request leaves once so many steps of the newest chunk are past; 0: as soon as the last answer came."""
     delay_quantile: Annotated[float, Field(ge=0.5, le=1.0)] = 0.95
@@ -80,6 +92,14 @@ class Policy(Section):
     def _websocket(cls, url: str) -> str:
         if not url.startswith(("ws://", "wss://")):
             raise ValueError("must start with ws:// or wss://")
+        wanted = "must be like ws://HOST:PORT, with a port of 1 to 65535"
+        try:
+            parts = urlsplit(url)
+            named = bool(parts.hostname) and parts.port != 0
+        except ValueError as error:
+            raise ValueError(f"{wanted}: {error}") from None
+        if not named or any(letter.isspace() for letter in url):
+            raise ValueError(wanted)
         return url
 
     @model_validator(mode="after")
@@ -93,7 +113,9 @@ class Guard(Section):
     """The collision guard: looks ahead along the plan for collisions, on the kit's kinematic model."""
 
     enabled: bool = True
+    """False: nobody looks ahead, and status says so."""
     horizon_s: Annotated[float, Field(ge=0.2, le=2.0)] = 0.5
+    """How far it looks ahead."""
     lag_s: Annotated[float, Field(ge=0.1, le=1.0)] = 0.3
     """A motion whose plan has not been looked at for so long faults. What is left of the horizon is for braking."""
     arm_clearance_m: Annotated[float, Field(ge=0, le=0.09)] = 0.015
@@ -103,9 +125,10 @@ class Guard(Section):
     finger_table_clearance_m: Annotated[float, Field(ge=-0.02, le=0.09)] = -0.003
     """Of the fingers from the table plate: below 0, they may be commanded so far into it."""
     workspace_lower: Point = (-0.40, -0.80, 0.0)
-    workspace_upper: Point = (0.60, 0.80, 0.85)
-    """Corners of the box (x, y, z in m) that no link's origin and no tool point may leave: origin under the middle of
+    """Corner of the box (x, y, z in m) that no link's origin and no tool point may leave: origin under the middle of
     the table plate, x away from the operator's camera post, y left, z up."""
+    workspace_upper: Point = (0.60, 0.80, 0.85)
+    """The opposite corner."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Guard:
@@ -118,38 +141,52 @@ class Guard(Section):
 
 
 class Recorder(Section):
+    """What is written of every motion and every fault."""
+
     enabled: bool = True
     """False: motions are not recorded; the seconds before a fault are kept all the same."""
-    directory: str = "runs/recordings"
-    """A relative path starts at the daemon's working directory."""
+    directory: Text = "runs/recordings"
+    """One folder for each motion; nothing removes them. A relative path starts at the daemon's working directory."""
     video_rate_hz: Annotated[float, Field(ge=0, le=60)] = 10.0
-    """0: no video."""
+    """Pictures per second of a recording's video; 0: none."""
     kept_faults: Annotated[int, Field(ge=1)] = 100
     """Dumps of faults kept in its folder `faults`; older ones are removed."""
 
 
 class Daemon(Section):
-    socket: str | None = None
-    group: str | None = None
+    """The daemon itself, and who may command it."""
+
+    socket: Text | None = None
+    """Path of the socket that pi0ctl speaks to; none: /run/pi0-controller/control.sock for the service, by hand one in
+    XDG_RUNTIME_DIR."""
+    group: Text | None = None
     """Members of this group may command; none: the daemon's own user only."""
     lease_s: Annotated[float, Field(ge=0.03, le=1.0)] = 0.1
     """Motion ends this long after the supervisor last said that it may go on."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
 
 
 class Realtime(Section):
+    """What is asked of the kernel, so that other work of the machine delays no command."""
+
     required: bool = False
     """True: a real-time right that is not granted ends the daemon; False: it is said and motion goes on."""
     supervisor_priority: Annotated[int, Field(ge=0, le=80)] = 10
-    control_priority: Annotated[int, Field(ge=0, le=80)] = 20
-    motor_priority: Annotated[int, Field(ge=0, le=80)] = 30
-    """SCHED_FIFO; 0: ordinary scheduling. The supervisor's is the lowest: its lease shall end when it hangs,
+    """SCHED_FIFO; 0: ordinary scheduling. The lowest of the three: the lease shall end when the supervisor hangs,
     not when cameras keep all cores busy."""
+    control_priority: Annotated[int, Field(ge=0, le=80)] = 20
+    """Likewise, of the control process."""
+    motor_priority: Annotated[int, Field(ge=0, le=80)] = 30
+    """Likewise, of the motor process."""
     lock_memory: bool = True
+    """mlockall in control and motor: none of their pages is ever fetched from disk."""
     cpu_dma_latency: bool = True
     """Hold /dev/cpu_dma_latency at 0: the largest single knob on an idle machine."""
     control_cpu: Annotated[int, Field(ge=0)] | None = None
+    """The processor that the control process stays on; none: any."""
     motor_cpu: Annotated[int, Field(ge=0)] | None = None
+    """The processor of the motor process."""
 
 
 class Config(Section):
@@ -179,7 +216,10 @@ class Config(Section):
         for name in self.policy.cameras:
             if name not in self.cameras:
                 known = ", ".join(self.cameras) or "none"
-                raise ValueError(f"policy.cameras names {name!r}; configured cameras: {known}")
+                raise ValueError(
+                    f"policy.cameras names {name!r} (all four where it is not set), configured are {known}: "
+                    f"add [cameras.{name}], or set policy.cameras to those"
+                )
         if self.robot.rate_hz < self.control.rate_hz:
             raise ValueError(
                 f"robot.rate_hz = {self.robot.rate_hz} is below control.rate_hz = {self.control.rate_hz}"
@@ -259,6 +299,10 @@ def load(path: str | Path) -> Config:
     return parse(text, str(path))
 
 
+SHIPPED = ("sim", "trossen_stationary")
+"""The configurations that come with the package."""
+
+
 def shipped(name: str) -> Path:
-    """Path of a configuration that ships with the package: 'sim' or 'trossen_stationary'."""
+    """Path of one of SHIPPED."""
     return Path(str(resources.files("controller") / "configs" / f"{name}.toml"))

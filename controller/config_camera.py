@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from controller.config_lerobot import LerobotCamera
-from controller.config_section import Positive, Section
+from controller.config_section import Positive, Section, Text
 
 CAMERA_NAMES = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
 
@@ -32,22 +32,30 @@ NEEDED = {
 
 
 class Camera(Section):
+    """One table for each camera there is, under the name that the policy was trained with."""
+
     kind: Literal["sim", "pattern", "realsense", "v4l2", "file", "lerobot"]
+    """pattern: a moving test picture, drawn in no time."""
     width: Annotated[int, Field(ge=16, le=4096)] = 640
+    """Of the picture that the camera sends, in pixels."""
     height: Annotated[int, Field(ge=16, le=4096)] = 480
+    """As width."""
     rate_hz: Annotated[float, Field(gt=0, le=120)] = 30.0
-    serial: str | None = None
-    device: str | None = None
+    """Pictures per second."""
+    serial: Text | None = None
+    """realsense: its serial number."""
+    device: Text | None = None
+    """v4l2: its path, best one of /dev/v4l/by-id."""
     pixel_format: Literal["mjpeg", "yuyv"] = "mjpeg"
-    """yuyv loses nothing and needs ten times the bandwidth of the USB bus."""
-    path: str | None = None
-    """A relative path starts at the daemon's working directory."""
+    """v4l2: yuyv loses nothing and needs ten times the bandwidth of the USB bus."""
+    path: Text | None = None
+    """file: a video or a folder of pictures. A relative path starts at the daemon's working directory."""
     loop: bool = True
-    """False: the camera is lost where the file ends."""
+    """file: false, and the camera is lost where the file ends."""
     exposure_us: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """None: the camera chooses exposure and gain itself."""
+    """realsense, v4l2: none, and the camera chooses exposure and gain itself."""
     gain: Annotated[int, Field(ge=0)] | None = None
-    """In the device's own units."""
+    """realsense, v4l2: in the device's own units."""
     lerobot: LerobotCamera | None = None
     max_age_s: Positive = 0.5
     """A run faults when the newest frame is older than this."""

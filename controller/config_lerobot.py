@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from controller.config_section import Section
+from controller.config_section import Section, Text
 from controller.robots.base import JOINT_NAMES
 
 Moves = Literal["connect", "disconnect"]
@@ -19,20 +19,22 @@ class Units(Section):
     """What the numbers of the robot's features mean."""
 
     arm: Literal["rad", "deg"]
+    """Of the six joints of an arm."""
     gripper: Literal["m", "mm"]
+    """Of its gripper."""
 
 
 class LerobotRobot(Section):
-    """[robot.lerobot]"""
+    """robot.kind = "lerobot": a robot by its type's name and settings."""
 
-    type: str
+    type: Text
     """As LeRobot's own configurations name it, built in or of an installed plug-in."""
     config: dict[str, Any] = Field(default_factory=dict)
     """The type's own settings, decoded by LeRobot itself."""
     names: dict[str, str] = Field(default_factory=dict)
     """Our joint = the robot's feature; a joint that is not named here is `<joint>.pos`."""
     units: Units | None = None
-    """May be left out for types whose units are known (robots/lerobot_types.py)."""
+    """What the numbers of the robot's features mean; may be left out for types whose units are known (robots/lerobot_types.py)."""
     allow_moves: Annotated[tuple[Moves, ...], Field(strict=False)] = ()
     """Calls of LeRobot that may move the arms by themselves; anything else is refused, or not called."""
 
@@ -55,9 +57,9 @@ class LerobotRobot(Section):
 
 
 class LerobotCamera(Section):
-    """[cameras.*.lerobot]"""
+    """cameras.NAME.kind = "lerobot": a camera by its type's name and settings."""
 
-    type: str
+    type: Text
     """opencv, intelrealsense, or a plug-in's."""
     config: dict[str, Any] = Field(default_factory=dict)
     """The type's own settings but for width, height and fps, which are the camera's width, height and rate_hz."""

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from controller.config_lerobot import SIMULATED, LerobotRobot
-from controller.config_section import Arm, Positive, PositiveArm, Section
+from controller.config_section import Arm, Positive, PositiveArm, Section, Text
 from controller.robots.base import ARM_JOINTS, Vector
 
 # The firmware's own limits of a WidowX AI (rad, m; rad/s, m/s): ours must lie inside them.
@@ -34,8 +34,11 @@ class MoveLimits(Section):
     """Velocity, acceleration and jerk of a move that we generate ourselves."""
 
     velocity: PositiveArm
+    """rad/s, m/s."""
     acceleration: PositiveArm
+    """rad/s2, m/s2."""
     jerk: PositiveArm
+    """rad/s3, m/s3."""
 
     def within(self, name: str, limits: Limits) -> None:
         """Raises ValueError where the move would be faster than the robot's own limits allow."""
@@ -47,9 +50,13 @@ class Limits(Section):
     """What no command may exceed: control shapes motion to fit, the motor process refuses what does not."""
 
     lower: Arm
+    """Least position; within the firmware's own, as `upper` and `velocity` are."""
     upper: Arm
+    """Largest position."""
     velocity: PositiveArm
+    """rad/s, m/s."""
     acceleration: PositiveArm
+    """rad/s2, m/s2."""
     tracking: PositiveArm
     """Largest distance between command and measurement."""
     overshoot: PositiveArm
@@ -59,6 +66,7 @@ class Limits(Section):
     contact_s: Positive = 0.03
     """How long it must be exceeded."""
     brake: MoveLimits
+    """Velocity, acceleration and jerk of a stop: above those of motion, so that what moves at them can be braked."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Limits:
@@ -75,6 +83,7 @@ class Homing(MoveLimits):
     """The jerk-limited move to the home pose."""
 
     pose: Arm
+    """The home pose."""
     tolerance: PositiveArm
     """Measured joints this near the pose count as arrived."""
     settle_s: Positive = 3.0
@@ -85,7 +94,8 @@ class Trossen(Section):
     """robot.kind = "trossen": the arms' own settings."""
 
     model: Literal["wxai_v0"] = "wxai_v0"
-    end_effector: str = "wxai_v0_follower"
+    """As the driver's Model names it."""
+    end_effector: Text = "wxai_v0_follower"
     """As the driver's StandardEndEffector names it; the controller compensates for its weight."""
     connect_timeout_s: Annotated[float, Field(ge=0.1, le=20)] = 10.0
     """For both arms at once. An arm that has just been switched on takes some seconds."""
@@ -96,8 +106,12 @@ class Trossen(Section):
 
 
 class Robot(Section):
+    """Which robot, what it may do, and the poses that it is driven to."""
+
     kind: Literal["sim", "trossen", "lerobot"]
+    """The simulated kit, two WidowX AI by their vendor's driver, or a robot that LeRobot drives."""
     rate_hz: Annotated[float, Field(ge=50, le=1000)] = 200.0
+    """Commands per second to the driver; at least control.rate_hz."""
     limits: Limits
     homing: Homing
     park: Arm | None = None
@@ -105,8 +119,11 @@ class Robot(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     """sim: the layout of lighter and cup."""
     velocity_feedforward: bool = True
-    left_ip: str | None = None
-    right_ip: str | None = None
+    """Hand the driver the velocity of each command too, where it takes one."""
+    left_ip: Text | None = None
+    """trossen: address of the arm that is on the left as seen from the operator's camera post."""
+    right_ip: Text | None = None
+    """trossen: that of the other."""
     trossen: Trossen = Trossen()
     lerobot: LerobotRobot | None = None
 

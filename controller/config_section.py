@@ -17,6 +17,7 @@ class Section(BaseModel):
 
 
 Finite = float
+Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 Arm = Annotated[tuple[Finite, ...], Field(min_length=7, max_length=7, strict=False)]
 Point = Annotated[tuple[Finite, ...], Field(min_length=3, max_length=3, strict=False)]

@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from controller import adapters
-from controller.config import Config, ConfigError, load, shipped
+from controller.config import SHIPPED, Config, ConfigError, load, shipped
 
 
 def path_of(named: str) -> Path:
-    """A file's path, or the shipped configuration of that name."""
+    """A file's path, or the shipped configuration of that name. Raises ConfigError where it is neither."""
     path = Path(named)
-    return path if path.suffix == ".toml" or path.exists() else shipped(named)
+    if path.suffix == ".toml" or path.exists():
+        return path
+    if named not in SHIPPED:
+        raise ConfigError(f"{named}: neither a file nor one of {', '.join(SHIPPED)}, which come with the package")
+    return shipped(named)
 
 
 def usable(path: Path) -> Config:

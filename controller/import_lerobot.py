@@ -59,5 +59,9 @@ def _write(text: str, output: Path | None) -> None:
     if output is None:
         print(text, end="")
         return
-    with output.open("x", encoding="utf-8") as file:  # never over a file that somebody may have worked on
-        file.write(text)
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        text = f"{output} exists, and somebody may have worked on it: give another -o, or move it away"
+        raise Untranslatable(text) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from controller import config_page
 from controller.config import load, shipped
 from controller.fault_matrix import MATRIX, Reaction, bound_s
 from controller.faults import FAULTS
@@ -100,7 +101,12 @@ def _word(reaction: Reaction | None) -> str:
     return "" if reaction is None else reaction.name.lower()
 
 
-PAGES = {"states.md": states_page, "faults.md": faults_page}
+def configuration_page() -> str:
+    """docs/configuration.md: one row for each key."""
+    return "\n".join(["# Configuration", "", NOTE, "", *config_page.lines()]) + "\n"
+
+
+PAGES = {"states.md": states_page, "faults.md": faults_page, "configuration.md": configuration_page}
 
 
 def main() -> None:

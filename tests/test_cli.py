@@ -200,6 +200,7 @@ def test_refusal_is_printed_with_what_is_allowed(daemon: ServedOperations, capsy
         ["run"],
         ["run", "--prompt", "x", "--for", "0"],
         ["run", "--prompt", "x", "--for", "nan"],
+        ["run", "--prompt", "x", "--for", "long"],
         ["--timeout", "inf", "status"],
         ["scene", "--seed", "x"],
         ["run", "--prompt", "x", "--seam", "smooth"],
@@ -212,6 +213,13 @@ def test_wrong_usage(daemon: ServedOperations, arguments: list[str]) -> None:
         pi0ctl(daemon, *arguments)
     assert ended.value.code == Exit.USAGE
     assert daemon.operations.called == []
+
+
+def test_a_time_that_is_none_is_named(daemon: ServedOperations, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("long", "-1", "nan"):
+        with pytest.raises(SystemExit):
+            pi0ctl(daemon, f"--timeout={text}", "status")
+        assert f"'{text}' must be a positive number of seconds" in capsys.readouterr().err
 
 
 def test_what_the_daemon_finds_wrong_is_usage_too(daemon: ServedOperations, capsys: pytest.CaptureFixture[str]) -> None:

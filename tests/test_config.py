@@ -1,11 +1,13 @@
 """The configuration: what ships loads, and every kind of mistake is one clear line."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from controller.config import ConfigError, fingerprint, load, parse, shipped
 from controller.config_robot import both_arms
+from controller.config_use import path_of
 
 TEXT = shipped("sim").read_text(encoding="utf-8")
 PATH = "lab.toml"
@@ -93,7 +95,8 @@ MISTAKES = {
     ),
     "camera of the policy": (
         changed(r'^\[cameras.cam_low\]\nkind = "sim"', ""),
-        "lab.toml: policy.cameras names 'cam_low'; configured cameras: cam_high, cam_left_wrist, cam_right_wrist",
+        "lab.toml: policy.cameras names 'cam_low' (all four where it is not set), configured are cam_high, "
+        "cam_left_wrist, cam_right_wrist: add [cameras.cam_low], or set policy.cameras to those",
     ),
     "nan": (
         changed(r"^velocity     = \[3.0,", "velocity = [nan,"),
@@ -147,6 +150,23 @@ MISTAKES = {
     "url": (
         changed(r'"ws://127', '"http://127'),
         "lab.toml: policy.url = 'http://127.0.0.1:8000': must start with ws:// or wss://",
+    ),
+    "url without a host": (
+        changed(r"^url = .*$", 'url = "ws://:8000"'),
+        "lab.toml: policy.url = 'ws://:8000': must be like ws://HOST:PORT",
+    ),
+    "port out of range": (
+        changed(r"^url = .*$", 'url = "ws://gpu:99999"'),
+        "lab.toml: policy.url = 'ws://gpu:99999': must be like ws://HOST:PORT, with a port of 1 to 65535: Port out of",
+    ),
+    "port 0": (changed(r"^url = .*$", 'url = "ws://gpu:0"'), "lab.toml: policy.url = 'ws://gpu:0': must be like"),
+    "port that is no number": (
+        changed(r"^url = .*$", 'url = "ws://gpu:80x0"'),
+        "lab.toml: policy.url = 'ws://gpu:80x0': must be like ws://HOST:PORT",
+    ),
+    "blank in the url": (
+        changed(r"^url = .*$", 'url = "ws://gpu:8000 "'),
+        "lab.toml: policy.url = 'ws://gpu:8000 ': must be like ws://HOST:PORT",
     ),
     "image encoding": (
         changed(r'^image_encoding = "raw"', 'image_encoding = "png"'),
@@ -209,3 +229,12 @@ def test_the_fingerprint_is_of_what_moves_the_arms():
     assert fingerprint(parse(changed(r"^seed = 0", "seed = 1"), PATH)) != fingerprint(config)
     quiet = config.daemon.model_copy(update={"log_level": "error"})
     assert fingerprint(config.model_copy(update={"daemon": quiet})) == fingerprint(config)
+
+
+def test_a_name_is_a_file_or_what_comes_with_the_package(tmp_path):
+    assert path_of("sim") == shipped("sim")
+    assert path_of("no/such.toml") == Path("no/such.toml")
+    (tmp_path / "mine").touch()
+    assert path_of(str(tmp_path / "mine")) == tmp_path / "mine"
+    with pytest.raises(ConfigError, match="nothere: neither a file nor one of sim, trossen_stationary"):
+        path_of("nothere")

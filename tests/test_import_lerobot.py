@@ -216,7 +216,7 @@ def test_the_command_overwrites_nothing(tmp_path, capsys):
     (tmp_path / "kit").write_text(yaml.safe_dump(ROBOT))
     (tmp_path / "mine.toml").write_text("precious")
     assert main(["import-lerobot", str(tmp_path / "kit"), "-o", str(tmp_path / "mine.toml")]) == 1
-    assert "File exists" in capsys.readouterr().err
+    assert "mine.toml exists, and somebody may have worked on it: give another -o" in capsys.readouterr().err
     assert (tmp_path / "mine.toml").read_text() == "precious"
 
 

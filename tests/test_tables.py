@@ -1,4 +1,4 @@
-"""The pages about states and faults are what the tables say."""
+"""The pages about states, faults and the configuration are what the code says."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from controller.fault_matrix import MATRIX
 from controller.faults import FAULTS
 from controller.states import TRANSITIONS, mermaid
-from controller.tables import PAGES, faults_page, states_page
+from controller.tables import PAGES, configuration_page, faults_page, states_page
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -35,7 +35,7 @@ def test_the_faults_page_has_a_row_for_each_fault():
     assert all(row.count("|") == 6 for row in rows)
 
 
-def test_the_command_writes_both_pages(tmp_path):
+def test_the_command_writes_every_page(tmp_path):
     subprocess.run([sys.executable, "-m", "controller.tables", str(tmp_path)], check=True, timeout=60)
     assert {path.name for path in tmp_path.iterdir()} == set(PAGES)
 
@@ -45,3 +45,18 @@ def test_the_command_refuses_a_directory_that_is_not_there(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
     assert "usage" in result.stderr
+
+
+def test_the_configuration_page_tells_of_every_key_what_it_is():
+    page = configuration_page()
+    assert {line.split("`")[1] for line in page.splitlines() if line.startswith("## ")} >= {
+        "[robot]", "[robot.limits.brake]", "[cameras.NAME]", "[cameras.NAME.lerobot]", "[control]", "[realtime]",
+    }  # fmt: skip
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    assert [row for row in rows if len(row) != 4 or not row[3].strip(" |")] == []
+    for row in (
+        "| `rate_hz` | number ≥ 10, ≤ 500 | `50.0` | Ticks per second; whatever the policy's action rate. |",
+        "| `upper` | 7 numbers |  | Largest position. |",
+        '| `arm` | `"rad"` or `"deg"` |  | Of the six joints of an arm. |',
+    ):
+        assert row in page

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controller.client import Client, DaemonUnreachable, Status
@@ -70,14 +69,13 @@ def _status(client: Client, timeout_s: float) -> Status | None:
 
 def _config(arguments: argparse.Namespace, status: Status | None) -> tuple[Config, str]:
     """What is looked at, and its name. Raises ValueError."""
-    from controller.config import load, shipped
+    from controller.config import load
+    from controller.config_use import path_of
 
     told = arguments.config or (status or {}).get("config")
     if not told:
         raise ValueError("no daemon runs that could tell its configuration: say --config FILE")
-    path = Path(told)
-    if path.suffix != ".toml" and not path.exists():
-        path = shipped(told)
+    path = path_of(told)
     config = load(path)
     if arguments.server is not None:
         policy = type(config.policy).model_validate(config.policy.model_dump() | {"url": arguments.server})
