@@ -51,7 +51,8 @@ def measure(benches: Sequence[Bench], repeats: int | None, quick: bool) -> tuple
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="BENCH", help=f"{', '.join(BY_NAME)} (all)")
+    known = f"{', '.join(BY_NAME)} (without a name all that `make bench` has time for)"
+    parser.add_argument("names", nargs="*", metavar="BENCH", help=known)
     parser.add_argument("--repeats", type=int, metavar="N", help="runs of each (as many as each needs)")
     parser.add_argument("--full", action="store_true", help="full sizes: some take minutes")
     parser.add_argument("--host", help="keep the results under this name (what processor and cores make)")

@@ -43,7 +43,8 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
     for (task, jitter, lost), group in itertools.groupby(rows, _condition):
         with_ = f", delays ± {jitter:.0%}, {lost:.0%} of the answers lost" if jitter or lost else ""
         own = list(group)
-        lines += ["", f"**{task}** ({own[0]['episodes']} episodes each{with_})", ""]
+        count = own[0]["episodes"]
+        lines += ["", f"**{task}** ({count} episode{'s' * (count != 1)} each{with_})", ""]
         lines.append("| " + " | ".join(name for name, *_ in COLUMNS) + " |")
         lines.append("|" + " --- |" * len(COLUMNS))
         for row in own:

@@ -135,8 +135,9 @@ def _sum(histograms: Iterable[Sequence[Sequence[int]]]) -> list[list[int]]:
 
 
 def _median_bar(bars: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of the two in the middle of an even number, the worse."""
     known = sorted((bar for bar in bars if bar["value"] is not None), key=lambda bar: bar["value"])
-    return known[(len(known) - 1) // 2] if known else bars[0]
+    return known[len(known) // 2] if known else bars[0]
 
 
 def _merged_host(hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

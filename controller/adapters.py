@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from controller.config import Config
+from controller.extras import get
 from controller.robots import lerobot_types
 
 ROBOTS = ("sim", "trossen", "lerobot")
@@ -24,9 +25,9 @@ def lacking(config: Config) -> str:
     if config.robot.kind not in ROBOTS:
         return f"robot.kind = {config.robot.kind!r}: this version has adapters for {', '.join(ROBOTS)} only"
     if config.robot.kind == "trossen" and find_spec("trossen_arm") is None:
-        return "robot.kind = 'trossen' needs a driver that is not here: pip install 'pi0-controller[trossen]'"
+        return f"robot.kind = 'trossen' needs a driver that is not here: {get('trossen')}"
     if config.robot.kind == "lerobot" and find_spec("lerobot") is None:
-        return "robot.kind = 'lerobot' needs LeRobot, which is not here: pip install 'pi0-controller[lerobot]'"
+        return f"robot.kind = 'lerobot' needs LeRobot, which is not here: {get('lerobot')}"
     if (robot := config.robot.lerobot) and (text := lerobot_types.refusal(robot.type, robot.allow_moves, robot.units)):
         return text
     for name, camera in config.cameras.items():
@@ -34,13 +35,10 @@ def lacking(config: Config) -> str:
             return f"cameras.{name}.kind = {camera.kind!r}: this version has adapters for {', '.join(CAMERAS)} only"
         needed, extra = CAMERA_EXTRAS.get(camera.kind, ("", ""))
         if needed and find_spec(needed) is None:
-            return (
-                f"cameras.{name}.kind = {camera.kind!r} needs {needed}, which is not installed: "
-                f"pip install 'pi0-controller[{extra}]'"
-            )
+            return f"cameras.{name}.kind = {camera.kind!r} needs {needed}, which is not installed: {get(extra)}"
     if config.guard.enabled and find_spec("mujoco") is None:
         return (
-            "guard.enabled = true needs MuJoCo, which is not installed: pip install 'pi0-controller[sim]', "
+            f"guard.enabled = true needs MuJoCo, which is not installed: {get('sim')}, "
             "or set guard.enabled = false and watch the arms yourself"
         )
     return ""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from controller.client import Client, DaemonUnreachable, RequestError
 from controller.dumps import FOLDER, Dump, dump_at, dumps
 from controller.exits import Exit
+from controller.extras import get
 from controller.refused import Refused
 from controller.summary import look_up
 
@@ -73,7 +74,7 @@ def _plot(client: Client, arguments: argparse.Namespace) -> Exit:
     try:
         from controller.plot import draw
     except ModuleNotFoundError as error:
-        return _complain(f"{error.name} is not installed; plots need: pip install 'pi0-controller[sim]'")
+        return _complain(f"{error.name} is not installed; plots need: {get('sim')}")
     try:
         recording = _load(_find(client, arguments, arguments.which))
     except NothingThere as error:

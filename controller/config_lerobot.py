@@ -34,7 +34,8 @@ class LerobotRobot(Section):
     names: dict[str, str] = Field(default_factory=dict)
     """Our joint = the robot's feature; a joint that is not named here is `<joint>.pos`."""
     units: Units | None = None
-    """What the numbers of the robot's features mean; may be left out for types whose units are known (robots/lerobot_types.py)."""
+    """What the numbers of the robot's features mean; may be left out for types whose units are known
+    (robots/lerobot_types.py)."""
     allow_moves: Annotated[tuple[Moves, ...], Field(strict=False)] = ()
     """Calls of LeRobot that may move the arms by themselves; anything else is refused, or not called."""
 

@@ -34,7 +34,9 @@ FILE = "norm_stats.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("dataset", type=Path, metavar="DATASET", help="directory of a LeRobot data set, v2.1 or v3.0")
+    parser.add_argument(
+        "dataset", type=Path, metavar="DATASET", help="directory of a LeRobot data set, v2.0, v2.1 or v3.0"
+    )
     parser.add_argument("--config", required=True, metavar="NAME|TOML", help="whose units, horizon and columns count")
     parser.add_argument(
         "--output", type=Path, metavar="FILE|DIR", help=f"a .json file, or a directory (./assets/<asset_id>/{FILE})"

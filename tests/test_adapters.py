@@ -22,7 +22,7 @@ def test_arms_without_their_driver_are_refused_with_the_extra_to_install(bare, c
     assert main(["--config", "trossen_stationary", "--socket", str(tmp_path / "c.sock")]) == DaemonExit.CONFIG
     error = capsys.readouterr().err
     assert "trossen_stationary.toml: robot.kind = 'trossen' needs a driver that is not here" in error
-    assert "pip install 'pi0-controller[trossen]'" in error
+    assert "uv pip install -e '.[trossen]'" in error
     assert list(tmp_path.iterdir()) == []
 
 

@@ -34,7 +34,7 @@ def test_an_sdk_that_is_not_installed_is_named_before_anything_starts(kind, monk
     _, keys, module = KINDS[kind]
     monkeypatch.setattr(adapters, "find_spec", lambda name: None if name == module else object())
     said = adapters.lacking(with_camera(kind, keys))
-    assert f"cameras.cam_low.kind = '{kind}' needs {module}, which is not installed: pip install 'pi0-contr" in said
+    assert f"cameras.cam_low.kind = '{kind}' needs {module}, which is not installed: uv pip install -e" in said
 
 
 def test_an_sdk_that_cannot_be_loaded_is_the_cameras_fault(monkeypatch):

@@ -163,7 +163,7 @@ def test_without_matplotlib_plot_says_what_to_install(kept, capsys, monkeypatch)
     monkeypatch.delitem(sys.modules, "controller.plot", raising=False)
     monkeypatch.setattr(builtins, "__import__", missing)
     assert pi0ctl("plot", "--dir", kept) == Exit.USAGE
-    assert "pip install 'pi0-controller[sim]'" in capsys.readouterr().err
+    assert "uv pip install -e '.[sim]'" in capsys.readouterr().err
 
 
 def test_listing_imports_nothing_heavy(kept):

@@ -232,6 +232,6 @@ def test_a_guard_without_mujoco_is_refused_at_the_start(monkeypatch):
     off = off.model_copy(update={"guard": off.guard.model_copy(update={"enabled": False})})
     assert adapters.lacking(real) == ""
     monkeypatch.setattr(adapters, "find_spec", lambda name: None)
-    assert "pip install 'pi0-controller[sim]'" in adapters.lacking(real)
+    assert "uv pip install -e '.[sim]'" in adapters.lacking(real)
     assert "guard.enabled = false" in adapters.lacking(real)
     assert adapters.lacking(off) == ""

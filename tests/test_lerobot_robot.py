@@ -297,7 +297,7 @@ def test_the_simulated_kit_may_have_simulated_cameras():
 
 def test_without_lerobot_the_daemon_says_what_to_install(monkeypatch):
     monkeypatch.setattr(adapters, "find_spec", lambda name: None if name == "lerobot" else object())
-    assert "pip install 'pi0-controller[lerobot]'" in adapters.lacking(lerobot_config())
+    assert "uv pip install -e '.[lerobot]'" in adapters.lacking(lerobot_config())
     monkeypatch.setattr(adapters, "find_spec", lambda name: object())
     assert adapters.lacking(lerobot_config()) == ""
 

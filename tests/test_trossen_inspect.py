@@ -127,7 +127,7 @@ def test_a_driver_that_is_not_installed_is_told(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "trossen_arm", None)
     (found,) = inspect(CONFIG)
     assert found.level is Level.FAIL
-    assert "pip install 'pi0-controller[trossen]'" in found.text
+    assert "uv pip install -e '.[trossen]'" in found.text
 
 
 def test_the_simulation_has_no_arms_to_look_at():

@@ -161,7 +161,7 @@ def _quota(machine: Machine) -> Finding:
 
 def _shared(machine: Machine) -> Finding:
     text = f"{_size(machine.shm_free_b)} free (at least {_size(machine.shm_needed_b)})"
-    step = "mount -o remount,size=1G /dev/shm; a container needs --shm-size=1g"
+    step = "mount -o remount,size=1G /dev/shm; a container needs --shm-size=256m"
     return _one(Level.FAIL, machine.shm_free_b < machine.shm_needed_b, "/dev/shm", text, step)
 
 
@@ -192,7 +192,7 @@ def judge_rights(rights: Rights, *, real: bool, required: bool) -> list[Finding]
         found.append(Finding(Level.OK, "CPU wake-up", f"may be held at 0 us by group {rights.awake_group}"))
     else:
         text = "held at 0 us" if rights.awake else "refused: CPUs sleep deeply between two ticks"
-        step = f'udev: KERNEL=="cpu_dma_latency", GROUP="pi0-controller", MODE="0660"; {GUIDE}'
+        step = f'udev: KERNEL=="cpu_dma_latency", GROUP="<a group of yours>", MODE="0660"; {GUIDE}'
         found.append(_one(Level.WARN, not rights.awake, "CPU wake-up", text, step))
     return [*found, judge_lateness("wake-ups", rights.late_p99_us, rights.late_max_us)]
 

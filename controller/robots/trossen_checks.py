@@ -64,7 +64,7 @@ def versions(arm: str, driver: str, firmware: str) -> Finding:
         Level.FAIL,
         f"{arm} versions",
         f"{text}: major.minor must be equal",
-        f"pip install 'trossen-arm=={wanted}.*', or bring the firmware to {'.'.join(ours.groups())}",
+        f"uv pip install 'trossen-arm=={wanted}.*', or bring the firmware to {'.'.join(ours.groups())}",
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from controller.config_robot import Trossen
+from controller.extras import get
 from controller.robots.base import RobotError, Vector
 from controller.robots.trossen_checks import N_ARM, ArmLimits
 from controller.robots.trossen_errors import explain
@@ -33,9 +34,7 @@ def load() -> Any:
     try:
         import trossen_arm
     except ImportError as error:
-        raise RobotError(
-            f"the arms' driver cannot be imported ({error}): pip install 'pi0-controller[trossen]'"
-        ) from error
+        raise RobotError(f"the arms' driver cannot be imported ({error}): {get('trossen')}") from error
     return trossen_arm
 
 
