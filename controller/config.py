@@ -96,6 +96,7 @@ class Policy(Section):
         try:
             parts = urlsplit(url)
             named = bool(parts.hostname) and parts.port != 0
+            (parts.hostname or "").encode("idna")
         except ValueError as error:
             raise ValueError(f"{wanted}: {error}") from None
         if not named or any(letter.isspace() for letter in url):

@@ -55,7 +55,7 @@ class Link:
         while True:
             try:
                 await self._connection()
-            except (OSError, ConnectionClosed, InvalidHandshake, InvalidURI, TimeoutError) as error:
+            except (OSError, ConnectionClosed, InvalidHandshake, InvalidURI, UnicodeError, TimeoutError) as error:
                 failures = self._lost(failures, FaultCode.POLICY_LOST, _reason(error))
             except SessionError as error:
                 failures = self._lost(failures, error.code, str(error))
@@ -116,6 +116,8 @@ def _reason(error: Exception) -> str:
         return f"the server's certificate is not known here ({error.verify_message}): set policy.tls_ca_file"
     if isinstance(error, InvalidMessage):
         return f"no websocket answer ({error}): does the server speak wss:// where policy.url says ws://?"
+    if isinstance(error, ConnectionClosed):
+        return f"the connection ended: {error}"
     return f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error)
 
 

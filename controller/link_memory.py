@@ -14,7 +14,7 @@ from controller.child import Child
 from controller.delays import ExpectedDelay
 from controller.faults import FaultCode
 from controller.logs import fields
-from controller.observer import Observation
+from controller.observation import Observation
 from controller.pacing import Followed, Pacing, followed
 from controller.remainder import Delivered
 from controller.run_options import Seam

@@ -2,8 +2,9 @@
 
 One request is under way at a time; the next one leaves on a fresh frame once the last answer came and enough of its
 chunk is past (`pacing`), while the arms go on executing. Where the server names the request that it answers, one that
-is overdue is not waited for: another is sent, and whichever is answered first is used. Whatever is wrong ends the
-session, so a late reply can never be taken for a new one.
+is overdue is not waited for: another is sent, and whichever is answered first is used. What the server sends is read
+when it comes, whatever is being waited for: an answer has the instant of its arrival, and the reason of an end is
+heard. Whatever is wrong ends the session, so a late reply can never be taken for a new one.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from controller.answers import Acceptance, AnswerError, actions_from
 from controller.faults import FaultCode
 from controller.jpeg import encode_jpeg
 from controller.link_memory import Answer, LinkMemory, Order
-from controller.observer import Observation, Observer
+from controller.observation import Observation
+from controller.observer import Observer
 from controller.pacing import Followed
 from controller.run_options import Seam
 from controller.server_terms import KNOWN_EXTENSIONS, SessionError, check_server
 from controller.timeline import Actions
+from controller.under_way import Asked, NotAsked, UnderWay
 from policy_server.protocol import (
     ENVIRONMENT_STATE,
     OBSERVATION_AGE,
@@ -49,22 +53,6 @@ class Wakes:
         self.framed, self.ordered = asyncio.Event(), asyncio.Event()
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request that is not answered yet. first: of its connection. playing: the policy's time passed then.
-
-    t_asked_ns: when it began to be built.
-    """
-
-    chunk_id: int
-    motion_id: int
-    observation: Observation
-    t_asked_ns: int
-    t_sent_ns: int
-    playing: bool
-    first: bool
-
-
 class Session:
     """One connection to the policy server."""
 
@@ -76,12 +64,11 @@ class Session:
         encode = partial(encode_jpeg, quality=policy.jpeg_quality) if policy.image_encoding == "jpeg" else None
         self._observer = Observer(memory.child, self.cameras, ENVIRONMENT_STATE in info.extensions, encode)
         self._acceptance = Acceptance.of(self._config)
-        self._named = REQUEST_ID in info.extensions
-        """The server names the request that it answers: several may be under way."""
-        self._answered = False
-        self._under_way: list[Asked] = []
-        self._silent_ns = 0
-        """Since when the server owes an answer."""
+        self._under_way = UnderWay(
+            REQUEST_ID in info.extensions, policy.request_timeout_s, policy.first_answer_timeout_s
+        )
+        self._came = asyncio.Event()
+        """An answer."""
 
     def described(self) -> dict[str, Any]:
         """What the daemon's status shows of the server."""
@@ -98,29 +85,56 @@ class Session:
 
     async def serve(self) -> None:
         """Answer orders until the connection ends. Raises SessionError or ConnectionClosed."""
-        closed = asyncio.ensure_future(self._socket.wait_closed())
+        reading, asking = asyncio.ensure_future(self._read()), asyncio.ensure_future(self._ask())
         try:
-            while not closed.done():
-                motion_id = self._memory.order().motion_id
-                if self._patience_s() > 0.0 or (self._under_way and not self._named):
-                    await self._receive()
-                elif motion_id == 0:
-                    await _wait(self._wakes.ordered, 0.5, closed)
-                elif (order := await self._turn(motion_id, closed)) is not None:
-                    await self._send(order)
+            await asyncio.wait({reading, asking}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                await asking
+            await reading
         finally:
-            closed.cancel()
-        raise SessionError(FaultCode.POLICY_LOST, "the server closed the connection")
+            for task in (reading, asking):
+                task.cancel()
+            await asyncio.gather(reading, asking, return_exceptions=True)
 
-    async def _turn(self, motion_id: int, closed: asyncio.Future[None]) -> Order | None:
+    async def _read(self) -> None:
+        """Take what the server sends. Raises SessionError or, at the end of the connection, ConnectionClosed."""
+        while True:
+            reply = await self._socket.recv()
+            t_received_ns = time.monotonic_ns()
+            if isinstance(reply, str):
+                last = reply.strip().splitlines()[-1:] or ["(no text)"]
+                raise SessionError(FaultCode.POLICY_REFUSED, f"the server answered: {last[0][:160]}")
+            self._take(reply, t_received_ns)
+            self._came.set()
+
+    async def _ask(self) -> None:
+        """Send requests as orders want them. Returns where the connection has ended: the reader knows why.
+
+        Raises SessionError where no answer comes.
+        """
+        memory, under_way = self._memory, self._under_way
+        with suppress(ConnectionClosed):
+            while True:
+                motion_id, now_ns = memory.order().motion_id, time.monotonic_ns()
+                patience_s = under_way.patience_s(now_ns, memory.delay.overdue_s)
+                if patience_s > 0.0:
+                    await _wait(self._came, patience_s)
+                elif under_way.lost(now_ns, motion_id):
+                    raise SessionError(FaultCode.POLICY_LOST, f"no answer within {under_way.timeout_s:g} s")
+                elif motion_id == 0:
+                    await _wait(self._wakes.ordered, 0.5)
+                elif (order := await self._turn(motion_id)) is not None:
+                    await self._send(order)
+
+    async def _turn(self, motion_id: int) -> Order | None:
         """Wait until the next request is due and every camera has a frame not sent before, the last of them just come.
 
-        The order then in force; None when it is about another motion, or the connection has ended.
+        The order then in force; None when it is about another motion.
         """
         cameras, arrived, begin_s = self._config.cameras, True, time.monotonic()
         while True:
             order, now_ns = self._memory.order(), time.monotonic_ns()
-            if closed.done() or order.motion_id != motion_id:
+            if order.motion_id != motion_id:
                 return None
             waiting = self._observer.waiting_for()
             if not waiting and arrived:
@@ -137,7 +151,7 @@ class Session:
                     motion_id,
                 )
                 begin_s = time.monotonic()
-            arrived = await _wait(self._wakes.framed, 0.05, closed)
+            arrived = await _wait(self._wakes.framed, 0.05)
 
     async def _send(self, order: Order) -> None:
         """Put a request on its way, or fault where the frames do not belong together."""
@@ -155,54 +169,20 @@ class Session:
         t_sent_ns = time.monotonic_ns()
         memory.child.status["requests"] += 1
         memory.child.status["build_ms"] = (t_sent_ns - t_asked_ns) * 1e-6
-        if not self._under_way or self._under_way[-1].motion_id != motion_id:
-            self._silent_ns = t_sent_ns
-        playing = plan is not None and plan.playing
-        first = not self._answered
-        self._under_way.append(Asked(chunk_id, motion_id, observation, t_asked_ns, t_sent_ns, playing, first))
+        playing, first = plan is not None and plan.playing, self._under_way.first
+        self._under_way.add(Asked(chunk_id, motion_id, observation, t_asked_ns, t_sent_ns, playing, first))
+        timeout_s = self._under_way.timeout_s
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s):
                 await self._socket.send(message)
         except TimeoutError:
-            raise self._silence() from None
+            text = f"a request could not be sent within {timeout_s:g} s: the server does not read"
+            raise SessionError(FaultCode.POLICY_LOST, text) from None
 
-    @property
-    def _timeout_s(self) -> float:
-        policy = self._config.policy
-        return policy.request_timeout_s if self._answered else policy.first_answer_timeout_s
-
-    def _silence(self) -> SessionError:
-        return SessionError(FaultCode.POLICY_LOST, f"no answer within {self._timeout_s:g} s")
-
-    def _patience_s(self) -> float:
-        """How much longer to wait for an answer before another request may leave; 0 if none is awaited."""
-        if not self._under_way:
-            return 0.0
-        waited_s = (time.monotonic_ns() - self._under_way[-1].t_sent_ns) * 1e-9
-        overdue_s = self._memory.delay.overdue_s if self._named else math.inf
-        return max(min(overdue_s if self._answered else math.inf, self._timeout_s) - waited_s, 0.0)
-
-    async def _receive(self) -> None:
-        """Take the next answer, or stop waiting for it once it is overdue. Raises SessionError."""
-        try:
-            async with asyncio.timeout(self._patience_s()):
-                reply = await self._socket.recv()
-        except TimeoutError:
-            if time.monotonic_ns() - self._silent_ns >= self._timeout_s * 1e9:
-                raise self._silence() from None
-            return
-        self._silent_ns = time.monotonic_ns()
-        if isinstance(reply, str):
-            last = reply.strip().splitlines()[-1:] or ["(no text)"]
-            raise SessionError(FaultCode.POLICY_REFUSED, f"the server answered: {last[0][:160]}")
-        self._answered = True
-        self._take(reply)
-
-    def _take(self, reply: bytes) -> None:
+    def _take(self, reply: bytes, t_received_ns: int) -> None:
         """Check an answer and hand it on, if its motion still goes on. Raises SessionError."""
         memory, status = self._memory, self._memory.child.status
-        t_received_ns = time.monotonic_ns()
-        answer, asked = self._decode(reply)
+        answer, asked = self._decode(reply, t_received_ns)
         status["answers"] += 1
         times_ms = _server_times_ms(answer)
         status["inference_ms"] = times_ms["inference_ms"]
@@ -244,7 +224,7 @@ class Session:
         """What a request carries beyond the observation, of what this server offers to take."""
         offered, t_ns = self._info.extensions, observation.t_observation_ns
         extras: dict[str, Any] = {}
-        if self._named:
+        if self._under_way.named:
             extras[REQUEST_ID] = chunk_id
         if PLAYBACK in offered:
             extras[PLAYBACK] = max(plan.playback.at(t_ns), 0) * 1e-9 if plan is not None else 0.0
@@ -258,8 +238,8 @@ class Session:
             extras[OBSERVATION_AGE] = (time.monotonic_ns() - t_ns) * 1e-9
         return extras
 
-    def _decode(self, reply: bytes) -> tuple[dict[str, Any], Asked]:
-        """The answer and the request that it belongs to; older ones are not waited for any more."""
+    def _decode(self, reply: bytes, t_received_ns: int) -> tuple[dict[str, Any], Asked]:
+        """The answer and the request that it belongs to."""
         try:
             answer = unpack(reply)
         except ProtocolError as error:
@@ -267,21 +247,17 @@ class Session:
         if not isinstance(answer, dict):
             kind = type(answer).__name__
             raise SessionError(FaultCode.ANSWER_INVALID, f"the answer is a {kind}, must be a map")
-        asked, newest = {one.chunk_id: one for one in self._under_way}, self._under_way[-1]
-        chunk_id = answer.get(REQUEST_ID) if self._named else newest.chunk_id
-        if type(chunk_id) is not int or chunk_id not in asked:
-            text = f"answer to request {chunk_id!r}, expected {newest.chunk_id}"
-            raise SessionError(FaultCode.ANSWER_INVALID, text)
-        self._under_way = [one for one in self._under_way if one.chunk_id > chunk_id]
-        return answer, asked[chunk_id]
+        try:
+            return answer, self._under_way.answered(answer.get(REQUEST_ID), t_received_ns)
+        except NotAsked as error:
+            raise SessionError(FaultCode.ANSWER_INVALID, str(error)) from None
 
 
-async def _wait(event: asyncio.Event, timeout_s: float, closed: asyncio.Future[None]) -> bool:
-    """Until the event (True), the timeout, or the end of the connection."""
-    waiter = asyncio.ensure_future(event.wait())
-    either: set[asyncio.Future[Any]] = {waiter, closed}
-    await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    waiter.cancel()
+async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
+    """Until the event (True) or the timeout. Clears the event."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
     happened = event.is_set()
     event.clear()
     return happened

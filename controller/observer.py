@@ -6,7 +6,6 @@ Runs in the policy link. Tiles are finished by the camera processes; here they a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,28 +14,12 @@ from numpy.typing import NDArray
 from controller import layout
 from controller.board import frame_ring
 from controller.child import Child
+from controller.observation import Observation
 from controller.robots.base import Vector
 
 Encode = Callable[[NDArray[np.uint8]], bytes]
 
 FIELDS = ("t_exposure_ns", "t_arrival_ns", "t_ready_ns", "number", "rate_hz", "tile")
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """The request's content, and the instants that its trace needs."""
-
-    request: dict[str, Any]
-    t_observation_ns: int
-    t_exposure_oldest_ns: int
-    t_exposure_newest_ns: int
-    t_frame_ns: int
-    t_ready_ns: int
-    slowest_hz: float
-
-    @property
-    def spread_s(self) -> float:
-        return (self.t_exposure_newest_ns - self.t_exposure_oldest_ns) * 1e-9
 
 
 class _View:

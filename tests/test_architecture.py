@@ -24,6 +24,7 @@ PURE = (
     "delays",
     "device_clock",
     "easing",
+    "extras",
     "fault_matrix",
     "faults",
     "findings",
@@ -38,6 +39,7 @@ PURE = (
     "lookahead",
     "margins",
     "moves",
+    "observation",
     "pacing",
     "picture_watch",
     "plan_record",
@@ -57,6 +59,7 @@ PURE = (
     "states",
     "stuck",
     "timeline",
+    "under_way",
 )
 IMPURE = {"os", "socket", "time", "multiprocessing", "threading", "asyncio", "subprocess", "select"}
 

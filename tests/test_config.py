@@ -155,6 +155,10 @@ MISTAKES = {
         changed(r"^url = .*$", 'url = "ws://:8000"'),
         "lab.toml: policy.url = 'ws://:8000': must be like ws://HOST:PORT",
     ),
+    "url whose host is no name": (
+        changed(r"^url = .*$", 'url = "ws://a..b:8000"'),
+        "lab.toml: policy.url = 'ws://a..b:8000': must be like ws://HOST:PORT, with a port of 1 to 65535: ",
+    ),
     "port out of range": (
         changed(r"^url = .*$", 'url = "ws://gpu:99999"'),
         "lab.toml: policy.url = 'ws://gpu:99999': must be like ws://HOST:PORT, with a port of 1 to 65535: Port out of",

@@ -280,3 +280,52 @@ def test_a_server_that_never_answers_again_is_lost_however_often_it_is_asked():
         assert "no answer within 1 s" in rig.faults[0][1]
         assert rig.status["requests"] > 3
         third.set()
+
+
+def test_an_answer_that_comes_after_its_motion_counts_as_late_as_it_was_and_no_later():
+    third = threading.Event()
+    policy = slow_from(third)
+    with linked(policy) as rig:
+        rig.order()
+        rig.exchange()
+        rig.exchange()
+        rig.see()
+        until(lambda: rig.status["requests"] == 3)
+        rig.order(motion_id=0)
+        time.sleep(QUIET_S)  # overdue
+        third.set()
+        until(lambda: rig.status["answers"] == 3)
+        expected_ms = float(rig.status["expected_delay_ms"])
+        time.sleep(2 * QUIET_S)  # nothing is under way
+        rig.order(motion_id=MOTION + 1)
+        rig.see()
+        until(lambda: rig.status["answers"] == 4)
+        assert rig.faults == []
+        until(lambda: rig.rings["chunk"].count == 3)  # the late one was for nobody
+        assert rig.status["expected_delay_ms"] == expected_ms
+
+
+def test_a_failing_server_is_heard_while_its_answer_is_overdue():
+    third = threading.Event()
+    policy = slow_from(third)
+    answers = policy.actions
+
+    def fails(seen):
+        actions = answers(seen)
+        if len(policy.asked) == 3:
+            raise RuntimeError("the device is gone")
+        return actions
+
+    policy.actions = fails
+    with linked(policy) as rig:
+        rig.order()
+        rig.exchange()
+        rig.exchange()
+        rig.see()
+        until(lambda: rig.status["requests"] == 3)
+        time.sleep(QUIET_S)  # overdue, and no frame comes with which another request could leave
+        third.set()
+        until(lambda: rig.faults)
+        code, text, _ = rig.faults[0]
+        assert code is FaultCode.POLICY_REFUSED
+        assert "the server answered: RuntimeError: the device is gone" in text
