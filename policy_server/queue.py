@@ -22,8 +22,9 @@ class Place(Generic[T]):
         self._turn = turn  # a lock's waiters get it in the order in which they came
         self._waiting: T | None = None
         self._changed = asyncio.Event()
-        self.closed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        """Done, with the reason, once no more requests are wanted or will come."""
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once no more requests are wanted or will come."""
+        self._reason: Exception | None = None
 
     def put(self, request: T) -> bool:
         """Let a request wait. True if it replaced one, which then is never served."""
@@ -35,9 +36,20 @@ class Place(Generic[T]):
     def close(self, reason: Exception) -> None:
         """Drop the waiting request; `serve` raises `reason`. The first reason counts."""
         if not self.closed.done():
-            self.closed.set_result(reason)
+            self._reason = reason
+            self.closed.set_result(None)
         self._waiting = None
         self._changed.set()
+
+    def reason(self) -> Exception:
+        """What `close` was given; to be raised, once.
+
+        An exception keeps the frames that it passes through, and they keep the client's connection and messages, and
+        this place: were it still held here, only the garbage collector would ever free them.
+        """
+        reason, self._reason = self._reason, None
+        assert reason is not None, "not closed, or the reason was taken before"
+        return reason
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[T]:
@@ -45,7 +57,7 @@ class Place(Generic[T]):
         await self._changed.wait()
         async with self._turn:
             if self.closed.done():
-                raise self.closed.result()
+                raise self.reason()
             request, self._waiting = self._waiting, None
             self._changed.clear()
             assert request is not None  # the event is set by put and close only

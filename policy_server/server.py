@@ -226,14 +226,16 @@ class PolicyServer:
                 self._metrics.requests.inc()
                 if place.put(Request(message, time.monotonic_ns())):
                     self._metrics.superseded.inc()
-        except Exception as error:  # mostly ConnectionClosed; whatever it is, the conversation must learn of it
+        except ConnectionClosed as closed:
+            place.close(closed.with_traceback(None))  # whoever does not ask for it keeps no frames either
+        except Exception as error:  # whatever it is, the conversation must learn of it
             place.close(error)
 
     async def _converse(self, connection: ServerConnection, place: Place[Request], address: str) -> None:
         assert self._warming is not None  # begun before any connection is served
         await asyncio.wait((self._warming, place.closed), return_when=asyncio.FIRST_COMPLETED)
         if place.closed.done() or not self.is_warm:
-            raise place.closed.result() if place.closed.done() else _Stopping
+            raise place.reason() if place.closed.done() else _Stopping
         await connection.send(pack(self.info.to_metadata()))
         session = await self._in_worker(self._policy.new_session)
         timing: dict[str, float] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import re
 import signal
 import socket
@@ -27,13 +28,15 @@ from server_rig import (
     stock_client,
     until,
 )
-from websockets.exceptions import ConnectionClosedOK, InvalidStatus
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import connect
 
 import policy_server.server
 from policy_server.__main__ import main
 from policy_server.policy import Policy, Session
 from policy_server.protocol import ServerInfo, pack, unpack
+from policy_server.queue import Place
 
 pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used as a context:DeprecationWarning")
 
@@ -168,6 +171,41 @@ def test_close_tells_whether_the_worker_came_to_its_end(policy: EchoPolicy) -> N
         assert not hosted.server.close(patience_s=0.05)
         policy.go_on.set()
         connection.recv(PATIENCE_S)
+
+
+@pytest.mark.parametrize("end", ["close", "vanish", "fail", "early"])
+def test_what_a_client_leaves_is_freed_without_the_collector(
+    policy: EchoPolicy, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_server.server.log, "disabled", True)  # pytest keeps what is logged, frames and all
+
+    def alive() -> int:
+        return sum(issubclass(type(thing), Place | ServerConnection) for thing in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        with hosting(policy) as hosted:
+            for _ in range(5):
+                if end == "early":
+                    policy.warm.clear()
+                    with raw_client(hosted.port):
+                        pass
+                    continue
+                with client(hosted.port) as connection:
+                    ask(connection, STATE)
+                    if end == "fail":
+                        connection.send(pack({"order": "fail"}))
+                        assert "the model fell over" in str(connection.recv(PATIENCE_S))
+                        with pytest.raises(ConnectionClosedError):
+                            connection.recv(PATIENCE_S)
+                    elif end == "vanish":
+                        connection.socket.shutdown(socket.SHUT_RDWR)
+            until(lambda: alive() == before)
+            policy.warm.set()
+    finally:
+        gc.enable()
 
 
 def test_clients_come_and_go_without_a_trace(policy: EchoPolicy) -> None:
