@@ -6,9 +6,12 @@ and a fault stays until an operator resets it.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
+import multiprocessing.util
 import os
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,6 +34,9 @@ STEADY_NS = 10_000_000_000
 
 LEAVE_NS = 5_000_000_000
 """How long a child that is told to end in order may take."""
+
+KILL_S = 2.0
+"""How long the end of the daemon waits for those that it has killed."""
 
 UNKILLABLE_NS = 10_000_000_000
 """A killed process that is still there after this long is stuck in the kernel, and is not waited for any more."""
@@ -117,6 +123,7 @@ class Children:
         return self.all[name]
 
     def start(self, running: Running, now_ns: int) -> None:
+        """Raises OSError where this machine gives no more process, memory or open file."""
         row = running.row
         spawned = Spawned(
             name=row.name,
@@ -128,8 +135,9 @@ class Children:
             nice=row.nice,
             again=running.restarts >= 0,
         )
-        running.process = self._context.Process(target=child.main, args=(spawned,), name=row.name)
-        running.process.start()
+        process = self._context.Process(target=child.main, args=(spawned,), name=row.name)
+        process.start()
+        running.process = process
         running.started_ns = now_ns
         running.restarts += 1
 
@@ -144,7 +152,7 @@ class Children:
             self._welcome(running, now_ns)
             if running.process is None:
                 if now_ns >= running.due_ns:
-                    self.start(running, now_ns)
+                    self._start_again(running, now_ns)
             elif running.dismissed_ns is not None:
                 self._take_leave(running, now_ns)
             elif not running.process.is_alive():
@@ -153,6 +161,19 @@ class Children:
                 running.killed_for, running.killed_ns = why, now_ns
                 running.process.kill()
                 self._tell(running, why)  # now: a process that sleeps in the kernel may take its time to die
+
+    def _start_again(self, running: Running, now_ns: int) -> None:
+        """What this machine cannot give now it may give later: whoever needs the process has been told of its loss."""
+        try:
+            self.start(running, now_ns)
+        except OSError as error:
+            told = fields(child=running.row.name)
+            log.warning("%s cannot be started, and will be tried again: %s", running.row.name, error, extra=told)
+            running.failures += 1
+            self._wait(running, now_ns)
+
+    def _wait(self, running: Running, now_ns: int) -> None:
+        running.due_ns = now_ns + BACKOFF_NS[min(running.failures, len(BACKOFF_NS) - 1)]
 
     def _welcome(self, running: Running, now_ns: int) -> None:
         """Say once of each process that it is up, with the rights that it was granted."""
@@ -177,7 +198,7 @@ class Children:
         running.process.close()
         running.process, running.killed_for = None, ""
         running.failures = 0 if now_ns - running.started_ns > STEADY_NS else running.failures + 1
-        running.due_ns = now_ns + BACKOFF_NS[min(running.failures, len(BACKOFF_NS) - 1)]
+        self._wait(running, now_ns)
 
     def dismiss(self, names: Iterable[str], now_ns: int) -> list[int]:
         """Expect these to end in order and start each anew then, with the configuration of now. Their pids."""
@@ -228,11 +249,18 @@ class Children:
         return [running for running in self.all.values() if running.process is not None and running.process.is_alive()]
 
     def kill(self) -> None:
-        """End whatever did not end by itself."""
-        for running in self.alive():
+        """End whatever did not end by itself. One that even this does not end is left behind."""
+        left = self.alive()
+        for running in left:
             log.warning("process=%s pid=%s did not end in time, killed", running.row.name, running.pid)
             running.process.kill()
-            running.process.join()
+        deadline_s = time.monotonic() + KILL_S
+        for running in left:
+            running.process.join(max(deadline_s - time.monotonic(), 0.0))
+        for running in self.alive():
+            log.error("process=%s pid=%s is stuck in the kernel and left behind", running.row.name, running.pid)
+            # it would wait for that process without end
+            atexit.unregister(multiprocessing.util._exit_function)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _how_it_ended(exitcode: int | None) -> str:

@@ -1,5 +1,6 @@
 """Who counts as hung, and who does not, on a clock set by hand."""
 
+import multiprocessing.util
 from types import SimpleNamespace
 
 import pytest
@@ -104,6 +105,56 @@ def test_a_child_is_told_whether_it_is_not_the_first(monkeypatch):
     finally:
         owned.close()
     assert [(child.name, child.again) for child in spawned] == [("motor", False), ("motor", True)]
+
+
+@pytest.fixture
+def children(monkeypatch):
+    """Children whose processes are `made` by the test; what is told of losses is in `lost`."""
+    made, lost = [], []
+    monkeypatch.setattr("multiprocessing.get_context", lambda _: SimpleNamespace(Process=lambda **_: made.pop(0)))
+    owned = OwnedBoard(load(shipped("sim")))
+    try:
+        yield Children(load(shipped("sim")), owned, lambda *told: lost.append(told)), made, lost
+    finally:
+        owned.close()
+
+
+def refuse():
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def test_a_process_that_cannot_be_started_again_now_is_tried_later_and_ends_nothing(children, caplog):
+    made, lost = children[1:]
+    children = children[0]
+    recorder = children["recorder"]
+    children.all = {"recorder": recorder}
+    made += [SimpleNamespace(start=refuse), SimpleNamespace(start=refuse), SimpleNamespace(start=int, pid=77)]
+    children.watch(1_000 * MS)
+    assert recorder.process is None
+    assert "recorder cannot be started, and will be tried again: [Errno 11]" in caplog.text
+    children.watch(1_490 * MS)
+    assert len(made) == 2, "0.5 s after the first failure"
+    children.watch(1_500 * MS)
+    children.watch(2_490 * MS)
+    assert (recorder.process, len(made)) == (None, 1)
+    children.watch(2_500 * MS)
+    assert recorder.pid == 77
+    assert lost == []
+
+
+def test_a_daemon_that_ends_leaves_behind_what_nothing_can_end(children, monkeypatch, caplog):
+    made = children[1]
+    children = children[0]
+    unregistered, joined = [], []
+    monkeypatch.setattr("atexit.unregister", unregistered.append)
+    stuck = SimpleNamespace(start=int, pid=77, is_alive=lambda: True, kill=int, join=joined.append)
+    made.append(stuck)
+    children.start(children["camera cam_low"], 0)
+    children.kill()
+    assert all(0.0 <= timeout_s <= 2.0 for timeout_s in joined)
+    assert len(joined) == 1
+    assert "process=camera cam_low pid=77 is stuck in the kernel and left behind" in caplog.text
+    assert unregistered == [multiprocessing.util._exit_function]  # noqa: SLF001
 
 
 def test_every_process_of_a_configuration_is_in_the_table():
