@@ -41,6 +41,7 @@ class Link:
         self.child = child
         self.wakes = Wakes()
         self._memory = LinkMemory(child)
+        self._connected_once = False
 
     async def beat(self) -> None:
         """The heartbeat; ends the process's work when it is time."""
@@ -88,7 +89,8 @@ class Link:
             session = Session(self._memory, self.wakes, socket, info)
             status["server"] = json.dumps(session.described()).encode()
             status["connected"], status["error"] = 1, b""
-            status["reconnects"] += 1
+            status["reconnects"] += self._connected_once
+            self._connected_once = True
             log.info("connected to %s at %s, cameras %s", info.server, policy.url, ", ".join(session.cameras))
             try:
                 await session.serve()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,7 @@ import numpy as np
 import pytest
 
 from policy_server.config import load_config, shipped_configs
-from policy_server.model import dims, pi0
-from policy_server.model.attention import choose
+from policy_server.model import attention, dims, pi0
 from policy_server.model.fast import Plan, sample
 from policy_server.model.fused import fuse
 from policy_server.model.pi0 import Inputs
@@ -154,7 +154,24 @@ def inputs_of_full_size(sizes: dims.Pi0, cameras: int) -> Inputs:
     )
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [(ValueError("no\nsuch\nheads"), "ValueError: no"), (NotImplementedError(), "NotImplementedError: ")],
+)
+def test_a_gpu_that_refuses_flash_attention_runs_the_other_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, reason: Exception, told: str
+) -> None:
+    def refuse(*_: object) -> float:
+        raise reason
+
+    said: list[str] = []
+    monkeypatch.setattr(attention, "_difference", refuse)
+    gpu = cast(jax.Device, SimpleNamespace(platform="gpu"))
+    assert attention.choose(gpu, "bfloat16", 8, 1, 256, said.append) == "xla"
+    assert said == [f"no flash attention for heads of 256: {told}"]
+
+
 def test_a_cpu_takes_the_attention_that_runs_anywhere() -> None:
     said: list[str] = []
-    assert choose(jax.devices("cpu")[0], "bfloat16", 8, 1, 256, said.append) == "xla"
+    assert attention.choose(jax.devices("cpu")[0], "bfloat16", 8, 1, 256, said.append) == "xla"
     assert said == []

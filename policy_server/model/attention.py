@@ -15,6 +15,11 @@ TOLERANCE = 0.02
 """How far bfloat16 answers of order 1 may lie apart."""
 
 
+def first_line(reason: Exception) -> str:
+    """Of an exception's text, which may go on for pages or be empty, with its type."""
+    return f"{type(reason).__name__}: {(str(reason).splitlines() or [''])[0]}"
+
+
 def choose(
     device: jax.Device, dtype: str, heads: int, key_heads: int, head_dim: int, say: Callable[[str], None]
 ) -> Implementation:
@@ -24,7 +29,7 @@ def choose(
     try:
         error = _difference(device, heads, key_heads, head_dim)
     except Exception as reason:  # each version of cuDNN refuses other heads, each with an exception of its own
-        say(f"no flash attention for heads of {head_dim}: {str(reason).splitlines()[0]}")
+        say(f"no flash attention for heads of {head_dim}: {first_line(reason)}")
         return "xla"
     if not error <= TOLERANCE:
         say(f"no flash attention for heads of {head_dim}: its answer is {error:.3g} off")

@@ -43,7 +43,7 @@ def _has_kernels(sizes: dims.Pi0, dtype: str, device: jax.Device, say: Callable[
             return False
         error = flow.error_of_a_layer(sizes, device)
     except Exception as reason:  # each version of JAX and each GPU refuses others, with an exception of its own
-        say(f"no kernels for the flow: {type(reason).__name__}: {(str(reason).splitlines() or [''])[0]}")
+        say(f"no kernels for the flow: {attention.first_line(reason)}")
         return False
     if not error <= attention.TOLERANCE:
         say(f"no kernels for the flow: their answer is {error:.3g} off")
