@@ -1,4 +1,4 @@
-"""Moves that we generate ourselves: homing, catching up and braking, all jerk-limited, by `ruckig`. Pure."""
+"""Moves that we generate ourselves: homing, running after a goal and braking, all jerk-limited, by `ruckig`. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import ruckig  # type: ignore[import-not-found]
 
 from controller.hermite import State
 from controller.robots.base import Vector
+
+ALONG = 0.999
+"""Of the largest velocity, so much may be that of a moving goal: nothing can be caught that goes at all of it."""
 
 
 class MoveError(RuntimeError):
@@ -66,13 +69,20 @@ def to_pose(start: State, q: Vector, bounds: Bounds) -> Move:
     return Move(given)
 
 
-def catch_up(start: State, q: Vector, qd: Vector, bounds: Bounds) -> Move:
-    """Each joint by itself, as fast as it may, from `start` to q moving with qd."""
-    given = _given(start, bounds)
-    given.target_position = q.tolist()
-    given.target_velocity = np.clip(qd, -bounds.velocity, bounds.velocity).tolist()
+def chase(start: State, q: Vector, qd: Vector, t_s: float, bounds: Bounds) -> State:
+    """Where each joint is t_s after `start` that runs by itself, as fast as it may, after one that then is at q.
+
+    That one goes evenly, with qd: whoever runs after it need not meet it at q. For a move to the state (q, qd) itself
+    a joint may have to go back, to take a run.
+    """
+    pace = np.clip(qd, -ALONG * bounds.velocity, ALONG * bounds.velocity)
+    given = _given(State(start.q - (q - t_s * pace), start.qd - pace, start.qdd), bounds)
+    given.max_velocity = (bounds.velocity - pace).tolist()
+    given.min_velocity = (-bounds.velocity - pace).tolist()
+    given.target_position = given.target_velocity = [0.0] * len(q)
     given.synchronization = ruckig.Synchronization.No
-    return Move(given)
+    end = Move(given).at(t_s)
+    return State(q + end.q, pace + end.qd, end.qdd)
 
 
 def stop(start: State, bounds: Bounds) -> Move:

@@ -1,7 +1,8 @@
 """Makes a wanted motion fit the limits without touching motion that already fits. Pure; used by control.
 
-A step that keeps within position, velocity and acceleration passes through exactly. A joint that would break
-a limit instead runs after the wanted state as fast as the limits allow, jerk-limited, and so rejoins it.
+A step that keeps within position, velocity and acceleration passes through exactly. A joint that would break a limit
+goes as near to what is wanted as the limits let it; where that is not near, it runs after it, jerk-limited, and so
+rejoins it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.hermite import Piece, State
-from controller.moves import Bounds, catch_up
+from controller.moves import Bounds, chase
 from controller.robots.base import Vector
 
 SHAPED = 1.5
@@ -83,10 +84,14 @@ def bounded(
     piece = Piece(t0_ns, t1_ns, start.q, start.qd, inside, wanted)
     free = fits(piece, bounds)
     if not free.all():
-        end = catch_up(start, inside, wanted, bounds).at(piece.dt_s)
-        q1 = np.clip(end.q, limits.lower, limits.upper)
-        caught = reachable(replace(piece, q1=q1, qd1=_stoppable(q1, end.qd, limits, bounds)), hardest)
-        piece = replace(piece, q1=np.where(free, inside, caught.q1), qd1=np.where(free, wanted, caught.qd1))
+        near = reachable(replace(piece, qd1=np.clip(wanted, -bounds.velocity, bounds.velocity)), hardest)
+        is_near = np.abs(near.q1 - inside) <= 0.5 * piece.dt_s**2 * hardest.acceleration
+        if not (free | is_near).all():
+            end = chase(start, inside, wanted, piece.dt_s, bounds)
+            q1 = np.clip(end.q, limits.lower, limits.upper)
+            caught = reachable(replace(piece, q1=q1, qd1=_stoppable(q1, end.qd, limits, bounds)), hardest)
+            near = replace(near, q1=np.where(is_near, near.q1, caught.q1), qd1=np.where(is_near, near.qd1, caught.qd1))
+        piece = replace(piece, q1=np.where(free, inside, near.q1), qd1=np.where(free, wanted, near.qd1))
     low, high = piece.span()
     leaves = (low < limits.lower) | (high > limits.upper)
     if leaves.any():

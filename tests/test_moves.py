@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.hermite import State
-from controller.moves import Bounds, MoveError, catch_up, stop, to_pose
+from controller.moves import Bounds, MoveError, chase, stop, to_pose
 
 BOUNDS = Bounds(np.array([1.0, 0.2]), np.array([4.0, 1.0]), np.array([60.0, 15.0]))
 pairs = st.tuples(st.floats(-1, 1), st.floats(-1, 1)).map(np.array)
@@ -51,21 +51,32 @@ def test_before_and_after_a_move_are_its_ends():
 
 @settings(max_examples=100, deadline=None)
 @given(pairs, pairs, pairs, pairs, pairs)
-def test_catch_up_arrives_moving(q0, qd0, qdd0, q, qd):
+def test_a_chase_rejoins_what_it_runs_after(q0, qd0, qdd0, q, qd):
     start = State(q0, qd0 * BOUNDS.velocity, 2.0 * qdd0 * BOUNDS.acceleration)
-    move = catch_up(start, q, qd * BOUNDS.velocity, BOUNDS)
-    end = move.at(move.duration_s)
-    np.testing.assert_allclose(move.at(0.0).qd, start.qd, atol=1e-9)
-    np.testing.assert_allclose(end.qd, qd * BOUNDS.velocity, atol=1e-7)
-    # a joint that arrives before the slowest one goes on with its velocity
-    since_s = np.clip((end.q - q) / np.where(end.qd == 0.0, 1.0, end.qd), 0.0, move.duration_s)
-    np.testing.assert_allclose(end.q - since_s * end.qd, q, atol=1e-6)
+    pace, long_s = 0.9 * qd * BOUNDS.velocity, 300.0
+    np.testing.assert_allclose(chase(start, q, pace, 0.0, BOUNDS).q, q0, atol=1e-9)
+    end = chase(start, q + long_s * pace, pace, long_s, BOUNDS)
+    np.testing.assert_allclose(end.q, q + long_s * pace, atol=1e-6)
+    np.testing.assert_allclose(end.qd, pace, atol=1e-7)
+    on_the_way = [chase(start, q + t_s * pace, pace, t_s, BOUNDS) for t_s in np.linspace(0.0, 5.0, 100)]
+    assert keeps(on_the_way[10:], BOUNDS, tolerance=1e-3)
 
 
-def test_catch_up_comes_down_to_the_bound_from_a_velocity_above_it():
+def test_whoever_is_behind_does_not_take_a_run():
+    start, pace = at_rest([0.0, 0.0]), np.array([0.9, 0.18])
+    way = np.array([chase(start, t_s * pace, pace, t_s, BOUNDS).q for t_s in np.linspace(0.0, 5.0, 100)])
+    assert (np.diff(way, axis=0) >= -1e-12).all()
+
+
+def test_a_chase_comes_down_to_the_bound_from_a_velocity_above_it():
     start = State(np.zeros(2), np.array([1.3, 0.26]), np.zeros(2))
-    move = catch_up(start, np.array([3.0, 3.0]), np.zeros(2), BOUNDS)
-    assert (move.at(0.2).qd <= BOUNDS.velocity + 1e-9).all()
+    end = chase(start, np.array([3.0, 3.0]), np.zeros(2), 0.2, BOUNDS)
+    assert (end.qd <= BOUNDS.velocity + 1e-9).all()
+
+
+def test_a_goal_that_is_faster_than_may_be_is_run_after_at_the_largest_velocity():
+    end = chase(at_rest([0.0, 0.0]), np.array([9.0, 9.0]), np.array([5.0, -5.0]), 3.0, BOUNDS)
+    np.testing.assert_allclose(np.abs(end.qd), BOUNDS.velocity, rtol=2e-3)
 
 
 @settings(max_examples=100, deadline=None)

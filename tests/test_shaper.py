@@ -1,6 +1,7 @@
 """The shaper: what fits passes untouched; what does not is bounded, and rejoins."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from motion_rig import SETTINGS
@@ -83,6 +84,30 @@ def test_a_moving_target_is_caught_and_then_followed_exactly():
     assert limited[0]
     assert not any(limited[60:])
     assert [tuple(p.q1) for p in pieces[60:]] == [q for q, _ in targets[60:]]
+
+
+def bursts(acceleration, long_s=0.12, rest_s=0.1):
+    """Targets of the first joint, as `drive` takes them: from rest, as hard for long_s one way and then the other."""
+
+    def at(t_s):
+        up, down = np.clip(t_s - rest_s, 0.0, long_s), np.clip(t_s - rest_s - long_s, 0.0, long_s)
+        qd = acceleration * (up - down)
+        return 0.5 * acceleration * up**2 + acceleration * (long_s * down - 0.5 * down**2), qd
+
+    times_s = np.arange(60) * TICK_NS * 1e-9 + H_NS * 1e-9
+    return [((q, 0.02), (qd, 0.0)) for q, qd in map(at, times_s)]
+
+
+@pytest.mark.parametrize(("of_the_hardest", "off"), [(0.7, 0.008), (0.85, 0.01), (0.95, 0.015), (1.5, 0.06)])
+def test_motion_that_asks_for_more_than_passes_plainly_is_followed_as_near_as_may_be(of_the_hardest, off):
+    targets = bursts(of_the_hardest * SHAPED * BOUNDS.acceleration[0])
+    pieces, limited = drive(state([0.0, 0.02]), targets)
+    assert_bounded(pieces)
+    assert any(limited)
+    behind = np.array([abs(p.q1[0] - q) for p, ((q, _), _) in zip(pieces, targets, strict=True)])
+    assert behind.max() < off
+    assert behind[-1] < 1e-4
+    assert min(p.span()[0][0] for p in pieces) > -2e-3, "nothing goes backwards to take a run"
 
 
 def test_a_target_beyond_the_top_speed_is_run_after_at_the_top_speed():
