@@ -234,6 +234,12 @@ class Config(Section):
             raise ValueError(
                 f"control.command_s = {self.control.command_s} is shorter than two ticks at {self.control.rate_hz} Hz"
             )
+        left_s, stop_s = self.guard.horizon_s - self.guard.lag_s, self.robot.limits.longest_stop_s()
+        if self.guard.enabled and left_s < stop_s:
+            raise ValueError(
+                f"guard.horizon_s = {self.guard.horizon_s} leaves {left_s:.2f} s after lag_s = {self.guard.lag_s}, and "
+                f"a stop from top speed takes {stop_s:.2f} s: raise horizon_s, or robot.limits.brake"
+            )
         for name, camera in self.cameras.items():
             if camera.kind == "sim" and not self.robot.is_simulated:
                 raise ValueError(f"cameras.{name}.kind = 'sim' needs robot.kind = 'sim'")

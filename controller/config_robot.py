@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from controller.config_lerobot import SIMULATED, LerobotRobot
 from controller.config_section import Arm, Positive, PositiveArm, Section, Text
+from controller.hermite import STEEPER
 from controller.robots.base import ARM_JOINTS, Vector
 
 # The firmware's own limits of a WidowX AI (rad, m; rad/s, m/s): ours must lie inside them.
@@ -36,14 +37,14 @@ class MoveLimits(Section):
     velocity: PositiveArm
     """rad/s, m/s."""
     acceleration: PositiveArm
-    """rad/s2, m/s2."""
+    """rad/s2, m/s2. Of homing and ramp at most two thirds of robot.limits.acceleration: a piece of them takes more."""
     jerk: PositiveArm
     """rad/s3, m/s3."""
 
     def within(self, name: str, limits: Limits) -> None:
-        """Raises ValueError where the move would be faster than the robot's own limits allow."""
+        """Raises ValueError where pieces of the move would be beyond the robot's own limits."""
         _inside(f"{name}.velocity", self.velocity, (0.0,) * 7, limits.velocity)
-        _inside(f"{name}.acceleration", self.acceleration, (0.0,) * 7, limits.acceleration)
+        _inside(f"{name}.acceleration", self.acceleration, (0.0,) * 7, tuple(a / STEEPER for a in limits.acceleration))
 
 
 class Limits(Section):
@@ -76,7 +77,16 @@ class Limits(Section):
         _inside("lower", self.lower, FIRMWARE_LOWER, FIRMWARE_UPPER)
         _inside("upper", self.upper, FIRMWARE_LOWER, FIRMWARE_UPPER)
         _inside("velocity", self.velocity, (0.0,) * 7, FIRMWARE_VELOCITY)
+        for name in ("velocity", "acceleration"):
+            least, most = getattr(self, name), (math.inf,) * 7
+            _inside(f"brake.{name}", getattr(self.brake, name), least, most)
         return self
+
+    def longest_stop_s(self) -> float:
+        """Time in which every joint comes to rest from its top speed."""
+        brake = self.brake
+        joints = zip(self.velocity, brake.acceleration, brake.jerk, strict=True)
+        return max(v / a + a / j if v * j > a * a else 2.0 * math.sqrt(v / j) for v, a, j in joints)
 
 
 class Homing(MoveLimits):

@@ -223,7 +223,7 @@ PLAN = np.dtype(  # control -> link, guard: what control follows; written at eve
         ("tau0_ns", "i8"),
         ("action_rate_hz", "f8"),
         ("goal", *_JOINTS),  # while homing and ramping: where the move leads
-        ("homing_speed", "f8"),  # 1: within robot.homing; slower in time by this factor
+        ("move_speed", "f8"),  # 1: within robot.homing or control.ramp; slower in time by this factor
         # what is left of the timeline, seams included: row k belongs at the policy's time tau_row0_ns + k * dtau_ns
         ("tau_row0_ns", "i8"),
         ("dtau_ns", "i8"),

@@ -31,7 +31,7 @@ class Plan:
     motion_id: int
     phase: Phase
     goal: Vector
-    homing_speed: float
+    move_speed: float
     playback: Playback
     tau0_ns: int
     dtau_ns: int
@@ -64,7 +64,7 @@ def plan_from(record: np.ndarray[Any, Any], speed_ramp_s: float) -> Plan:
         motion_id=int(record["motion_id"]),
         phase=Phase(int(record["phase"])),
         goal=record["goal"].copy(),
-        homing_speed=float(record["homing_speed"]),
+        move_speed=float(record["move_speed"]),
         playback=playback_of(record, speed_ramp_s),
         tau0_ns=int(record["tau_row0_ns"]),
         dtau_ns=int(record["dtau_ns"]),
@@ -98,9 +98,8 @@ class Lookahead:
         times = range(now_ns, now_ns + self.horizon_ns + 1, self.settings.period_ns)
         begun = _within(piece, now_ns)
         if plan.phase in (Phase.HOMING, Phase.RAMP):
-            homing, settings = plan.phase is Phase.HOMING, self.settings
-            bounds = settings.homing.slowed(plan.homing_speed) if homing else settings.ramp
-            return _sampled(_reachable(begun, plan.goal, bounds, self.brake), times)
+            bounds = self.settings.homing if plan.phase is Phase.HOMING else self.settings.ramp
+            return _sampled(_reachable(begun, plan.goal, bounds.slowed(plan.move_speed), self.brake), times)
         if plan.phase is Phase.FOLLOW and len(plan.q) > 1:
             return self._followed(times, plan, piece)
         return _sampled(stop(begun, self.brake), times)

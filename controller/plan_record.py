@@ -45,7 +45,7 @@ def fill(record: np.ndarray[Any, Any], now_ns: int, planner: Planner, *, dry: bo
     playback = planner.playback
     record["t_play_ns"], record["tau_play_ns"] = playback.t_ns, playback.tau_ns
     record["play_from"], record["play_to"] = playback.start, playback.end
-    record["goal"], record["homing_speed"] = planner.goal, planner.homing_speed
+    record["goal"], record["move_speed"] = planner.goal, planner.move_speed
     record["ease"], record["ease_until_ns"] = planner.ease.acceleration, planner.ease.until_ns
     timeline = planner.timeline
     record["n_rows"] = 0

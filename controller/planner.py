@@ -31,7 +31,8 @@ AIM_S = 0.1
 """So long before its end the move to the first action stays with its goal: it shall end at rest."""
 
 AIM_LONGEST_S = 3.0
-"""After so long it does in any case: a policy whose first action runs away is followed from where the arms are."""
+"""After so long, at full speed, it does in any case: a policy whose first action runs away is followed from where the
+arms are."""
 
 COMMANDED = 2e-3
 """A move is over once the command is as near to its goal as this part of the tolerance of the measured joints."""
@@ -121,7 +122,8 @@ class Planner:
         self.playback = Playback.standing(0, settings.speed_ramp_s)
         self.timeline: Timeline | None = None
         self.goal = settings.home
-        self.homing_speed = 1.0
+        self.move_speed = 1.0
+        """Of the move to `goal`; 1: within the bounds of homing, or of the ramp."""
         self.ease = Ease.none()
         self.changes = 0
         """Rises with every change of what is followed."""
@@ -221,15 +223,14 @@ class Planner:
         self.changes += 1
         self.motion_id, self.fault = permit.motion_id, None
         t_start_ns = now_ns + self._settings.lead_ns
-        self._t_move_ns = self._t_ramp_ns = t_start_ns
+        self._t_ramp_ns = t_start_ns
         rest = np.zeros_like(q_held)
         start = State(q_held.copy(), rest, rest)
         self._piece = Piece(t_start_ns, t_start_ns + self._settings.piece_ns, start.q, rest, start.q, rest)
         self.playback = Playback.standing(t_start_ns, self._settings.speed_ramp_s)
         if permit.state == Mode.HOMING.code:
             assert permit.goal is not None
-            self.goal, self.homing_speed = permit.goal, permit.speed
-            self._move = to_pose(start, self.goal, self._settings.homing.slowed(permit.speed))
+            self._aim(t_start_ns, start, permit.goal, self._settings.homing, permit.speed)
             self.phase = Phase.HOMING
             return
         first, self._first = self._first, None
@@ -237,11 +238,15 @@ class Planner:
             self._end(FaultCode.PLAN_ENDED, f"motion {permit.motion_id} began without a first chunk")
             return
         self.timeline = Timeline.start(replace(first.chunk, t0_ns=0), self._settings.fading)
-        self.goal = first.chunk.actions[0]
-        self._move = to_pose(start, self.goal, self._settings.ramp)
+        self._aim(t_start_ns, start, first.chunk.actions[0], self._settings.ramp, permit.speed)
         self.trace, self.t_spliced_ns = first.trace, now_ns
         self.chunks += 1
         self.phase = Phase.RAMP
+
+    def _aim(self, t_ns: int, start: State, goal: Vector, bounds: Bounds, speed: float) -> None:
+        """Move there from `start`, where the arms are at t_ns."""
+        self.goal, self.move_speed, self._t_move_ns = goal, speed, t_ns
+        self._move = to_pose(start, goal, bounds.slowed(speed))
 
     def _end(self, code: FaultCode, text: str) -> None:
         self.fault = (code, text)
@@ -298,9 +303,9 @@ class Planner:
             self._set_off(t0_ns, permit)
             return self._follow(now_ns, permit)
         first = self.timeline.chunk.actions[0]
-        if left_s > AIM_S and t0_ns - self._t_ramp_ns < AIM_LONGEST_S * 1e9 and (first != self.goal).any():
-            self.goal, self._t_move_ns = first, t0_ns
-            self._move = to_pose(start, first, self._settings.ramp)
+        aims = t0_ns - self._t_ramp_ns < AIM_LONGEST_S / permit.speed * 1e9
+        if left_s > AIM_S and aims and (first != self.goal).any():
+            self._aim(t0_ns, start, first, self._settings.ramp, permit.speed)
             self.changes += 1
         end = self._move.at((t1_ns - self._t_move_ns) * 1e-9)
         self._piece = Piece(t0_ns, t1_ns, start.q, start.qd, end.q, end.qd)

@@ -8,10 +8,11 @@ from controller.config import Config
 from controller.config_robot import MoveLimits, both_arms
 from controller.contact import ContactWatch
 from controller.follower import Gate
+from controller.hermite import STEEPER
 from controller.moves import Bounds
 from controller.planner import Settings
 from controller.robots.base import GRIPPERS, N_JOINTS, Vector
-from controller.shaper import SHAPED, Range
+from controller.shaper import Range
 from controller.timeline import Fading
 
 
@@ -34,7 +35,7 @@ def planner_settings(config: Config) -> Settings:
     return Settings(
         limits=_range(config),
         follow=Bounds(
-            both_arms(limits.velocity), both_arms(limits.acceleration) / SHAPED, both_arms(limits.brake.jerk)
+            both_arms(limits.velocity), both_arms(limits.acceleration) / STEEPER, both_arms(limits.brake.jerk)
         ),
         ramp=_bounds(config.control.ramp),
         homing=_bounds(homing),

@@ -12,13 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.hermite import Piece, State
+from controller.hermite import STEEPER, Piece, State
 from controller.moves import Bounds, chase
 from controller.robots.base import Vector
-
-SHAPED = 1.5
-"""A shaped piece may have this many times the acceleration: a cubic needs it to go from full acceleration to
-full deceleration within its length, and a joint on its way out of its range to turn in time."""
 
 REACTION_S = 0.02
 """Time a joint needs to turn its acceleration around before it slows down."""
@@ -78,7 +74,7 @@ def bounded(
     start: State, t0_ns: int, t1_ns: int, q: Vector, qd: Vector, limits: Range, bounds: Bounds
 ) -> tuple[Piece, bool]:
     """As `shape`, for any piece."""
-    hardest = replace(bounds, acceleration=SHAPED * bounds.acceleration)
+    hardest = replace(bounds, acceleration=STEEPER * bounds.acceleration)
     inside = np.clip(q, limits.lower, limits.upper)
     wanted = _stoppable(inside, qd, limits, bounds)
     piece = Piece(t0_ns, t1_ns, start.q, start.qd, inside, wanted)
@@ -134,7 +130,7 @@ def _kept_inside(piece: Piece, limits: Range, bounds: Bounds) -> Piece:
     qd1 = np.clip(qd1, 3.0 * (q1 - limits.upper) / h, 3.0 * (q1 - limits.lower) / h)
     room = np.maximum(np.where(qd0 > 0.0, limits.upper - q0, q0 - limits.lower), 1e-9)
     turns = np.abs(qd0) * h > 3.0 * room
-    deceleration = np.copysign(np.minimum(qd0 * qd0 / (2.0 * room), SHAPED * bounds.acceleration), qd0)
+    deceleration = np.copysign(np.minimum(qd0 * qd0 / (2.0 * room), STEEPER * bounds.acceleration), qd0)
     return replace(
         piece,
         q1=np.where(turns, q0 + h * (qd0 - 0.5 * h * deceleration), q1),

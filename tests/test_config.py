@@ -87,7 +87,15 @@ MISTAKES = {
     ),
     "ramp too hard": (
         changed(r"^acceleration = \[4.0,", "acceleration = [16.0,"),
-        "lab.toml: control.ramp.acceleration of joint_0 = 16.0 lies outside 0.0000..15.0000",
+        "lab.toml: control.ramp.acceleration of joint_0 = 16.0 lies outside 0.0000..10.0000",
+    ),
+    "brakes weaker than motion": (
+        changed(r"^acceleration = \[25.0,", "acceleration = [0.5,"),
+        "lab.toml: robot.limits: brake.acceleration of joint_0 = 0.5 lies outside 15.0000..inf",
+    ),
+    "no time to brake": (
+        changed(r"^horizon_s = 0.5", "horizon_s = 0.4"),
+        "lab.toml: guard.horizon_s = 0.4 leaves 0.10 s after lag_s = 0.3, and a stop from top speed takes 0.14 s",
     ),
     "camera name": (
         changed(r"^\[cameras.cam_high\]", "[cameras.cam_top]"),

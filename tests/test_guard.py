@@ -68,7 +68,7 @@ class Daemon:
         qd[: ROWS - 1] = np.gradient(q[:ROWS], 0.02, axis=0)[:-1]
         self.write(
             "plan", t_ns=t_ns, motion_id=motion_id, phase=phase, t_play_ns=t_ns, play_from=1.0, play_to=1.0,
-            goal=goal, homing_speed=1.0, dtau_ns=DTAU_NS, n_rows=ROWS, q=q, qd=qd,
+            goal=goal, move_speed=1.0, dtau_ns=DTAU_NS, n_rows=ROWS, q=q, qd=qd,
         )  # fmt: skip
         self.piece(start, motion_id, t_ns)
 

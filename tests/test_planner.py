@@ -109,6 +109,19 @@ def test_a_run_ramps_to_a_far_first_action_within_the_ramp_bounds_and_then_follo
     np.testing.assert_allclose(rig.follower.q, far, atol=1e-6)
 
 
+def test_a_slow_run_ramps_as_slowly():
+    far = HOME + 0.1 * np.array([1, 0.5, 0.5, -1, -0.5, 1, 0] * 2)
+    rig = Rig(speed=0.2)
+    rig.run(still(far, 120))
+    rig.advance(200)
+    rig.receive(still(far + joints(0.01), 120))
+    while rig.planner.phase is not Phase.FOLLOW:
+        rig.advance(10)
+        rig.receive(still(far + joints(0.01), 120))
+    assert (np.abs(rig.qd) <= 1.01 * 0.2 * SETTINGS.ramp.velocity).all()
+    assert (np.abs(rig.accelerations()) <= 1.5 * 0.2**2 * SETTINGS.ramp.acceleration).all()
+
+
 def test_the_ramp_follows_the_newest_first_action_and_ends_at_rest_with_a_fresh_plan():
     first, later = HOME + joints(0.5), HOME + joints(0.6) + joints(-0.2, 8)
     rig = Rig()

@@ -8,7 +8,7 @@ from motion_rig import SETTINGS
 
 from controller.hermite import Piece, State
 from controller.moves import Bounds
-from controller.shaper import SHAPED, Range, bounded, fits, shape
+from controller.shaper import STEEPER, Range, bounded, fits, shape
 
 MS = 1_000_000
 H_NS, TICK_NS = 60 * MS, 20 * MS
@@ -71,7 +71,7 @@ def assert_bounded(pieces):
         velocity, acceleration = piece.peaks()
         low, high = piece.span()
         assert (velocity <= BOUNDS.velocity + 1e-9).all()
-        assert (acceleration <= SHAPED * BOUNDS.acceleration + 1e-6).all()
+        assert (acceleration <= STEEPER * BOUNDS.acceleration + 1e-6).all()
         assert (low >= LIMITS.lower - 1e-3).all()  # the last gate's margin
         assert (high <= LIMITS.upper + 1e-3).all()
 
@@ -100,7 +100,7 @@ def bursts(acceleration, long_s=0.12, rest_s=0.1):
 
 @pytest.mark.parametrize(("of_the_hardest", "off"), [(0.7, 0.008), (0.85, 0.01), (0.95, 0.015), (1.5, 0.06)])
 def test_motion_that_asks_for_more_than_passes_plainly_is_followed_as_near_as_may_be(of_the_hardest, off):
-    targets = bursts(of_the_hardest * SHAPED * BOUNDS.acceleration[0])
+    targets = bursts(of_the_hardest * STEEPER * BOUNDS.acceleration[0])
     pieces, limited = drive(state([0.0, 0.02]), targets)
     assert_bounded(pieces)
     assert any(limited)
