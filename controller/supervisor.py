@@ -76,7 +76,7 @@ class Supervisor:
         self.announcer = Announcer(manager, StatusLine(self))
         self._closing = asyncio.Event()
         self._hurry = self._was_ready = False
-        self._trips = 0
+        self._trips = self._stops = 0
         self.attention = asyncio.Event()
         """Set whenever the children were looked at."""
 
@@ -100,6 +100,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         asked_ns = time.monotonic_ns()
+        self._stops += 1
         if self.runs.preparing is not None:
             self.runs.end()
         elif self.machine.state in (State.HOMING, State.RUNNING):
@@ -240,10 +241,15 @@ class Supervisor:
     # ---- motion ------------------------------------------------------------------------------------------
 
     async def settle(self) -> None:
-        """The motor process shows a tick or two late that a motion has ended: wait for that, but no longer."""
-        deadline_ns = time.monotonic_ns() + round(SETTLE_S * 1e9)
+        """The motor process shows a tick or two late that a motion has ended: wait for that, but no longer.
+
+        Raises Refused if somebody stops meanwhile: who is told that the arms are at rest shall find them so.
+        """
+        stops, deadline_ns = self._stops, time.monotonic_ns() + round(SETTLE_S * 1e9)
         while self.machine.state is State.IDLE and not self.ready.at_rest() and time.monotonic_ns() < deadline_ns:
             await asyncio.sleep(RENEW_S)
+        if self._stops != stops:
+            raise Refused("stopped before it began", self.allowed())
 
     async def _rest(self, asked_ns: int) -> None:
         """Wait until the motor process, having seen what was ordered at asked_ns, holds. Raises TimeoutError."""
@@ -352,9 +358,12 @@ class Supervisor:
     async def _rest_and_park(self) -> None:
         """Come to rest. Park only from a homed idle: who ends a run does not ask for another motion."""
         self.announcer.stopping()
-        await self.settle()
-        facts = self.facts()
-        at_home = self.machine.homed and self.runs.preparing is None and not self.machine.refusal(Trigger.HOME, facts)
+        try:
+            await self.settle()
+            reason = self.machine.refusal(Trigger.HOME, self.facts())
+        except Refused as refused:
+            reason = str(refused)
+        at_home = self.machine.homed and self.runs.preparing is None and not reason
         park = self.config.robot.park is not None and at_home
         if park:
             self.announcer.extend(PARK_TIMEOUT_S + REST_TIMEOUT_S + END_TIMEOUT_S)
