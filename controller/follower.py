@@ -19,7 +19,7 @@ from controller.faults import FaultCode
 from controller.hermite import Piece, State
 from controller.moves import Bounds, Move, stop
 from controller.planner import Permit
-from controller.robots.base import JOINT_NAMES, Vector
+from controller.robots.base import GRIPPERS, JOINT_NAMES, Vector
 from controller.shaper import Range, fits, reachable
 from controller.states import MOVING
 
@@ -55,6 +55,14 @@ class Gate:
     start: float = 0.02
     """A motion may be taken up this far on its way (rad, m), because its first piece came late. It is then begun at
     the hold all the same."""
+
+    @property
+    def apart(self) -> Vector:
+        """So far from the hold an arm's joint may be measured when a motion begins; a gripper may have closed on a
+        thing, as far from its command as in motion."""
+        share = np.full_like(self.tracking, 0.5)
+        share[list(GRIPPERS)] = 1.0
+        return share * self.tracking
 
     @property
     def refused(self) -> Bounds:
@@ -132,10 +140,16 @@ class Follower:
             self._number = newest.number
 
     def take_measured(self, q_measured: Vector) -> bool:
-        """Make the measured pose the new hold, if the held one is too far from it (an operator's reset); whether so."""
+        """Make the measured pose the new hold, if the held one is too far from it (an operator's reset); whether so.
+
+        A gripper that may be where it is goes on pressing: it has closed on a thing.
+        """
         taken = self.mode is Mode.HOLD and bool(np.isfinite(q_measured).all()) and bool(self._mismatch(q_measured))
         if taken:
-            self.q = q_measured.copy()
+            held, self.q = self.q, q_measured.copy()
+            for gripper in GRIPPERS:
+                if abs(held[gripper] - q_measured[gripper]) <= self._gate.apart[gripper]:
+                    self.q[gripper] = held[gripper]
         return taken
 
     def _take_due(self, now_ns: int) -> None:
@@ -199,8 +213,7 @@ class Follower:
             self._command = self._joined(command)
 
     def _mismatch(self, q_measured: Vector) -> tuple[FaultCode, str] | None:
-        error = np.abs(self.q - q_measured)
-        bound = 0.5 * self._gate.tracking
+        error, bound = np.abs(self.q - q_measured), self._gate.apart
         if (error <= bound).all():
             return None
         worst = int(np.argmax(error / bound))

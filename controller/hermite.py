@@ -14,7 +14,7 @@ from controller.robots.base import Vector
 
 STEEPER = 1.5
 """A piece may have so many times the acceleration of the motion that its ends are taken from: a cubic needs it to go
-from full acceleration to full deceleration within its length, and a joint to turn in time on its way out of its range."""
+from full acceleration to full deceleration within its length, and a joint that leaves its range to turn in time."""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from controller.faults import FaultCode
-from controller.robots.base import JOINT_NAMES, JointState, Vector
+from controller.robots.base import ARM_JOINTS, JOINT_NAMES, JointState, Vector
 
 FROZEN_S = 0.1
 """A reading that stays the same, or gets no newer, for this long is frozen."""
@@ -17,14 +17,18 @@ FROZEN_S = 0.1
 MOVED = 0.01
 """rad, m: so far some joint's command must have gone meanwhile."""
 
+SIDES = (slice(0, len(ARM_JOINTS)), slice(len(ARM_JOINTS), None))
+"""The joints of each arm: one that is silent is not to be covered up by the other."""
+
 QUARANTINE_S = 1.0
 """How long readings are not trusted after one that was stamped earlier than the one before it."""
 
 
 class _Since:
-    """The instant at which something last changed, or the command set out since, and the command then."""
+    """The instant at which something last changed, or the command of its joints set out since, and the command then."""
 
-    def __init__(self) -> None:
+    def __init__(self, joints: slice) -> None:
+        self._joints = joints
         self._t_ns = 0
         self._q_command: Vector | None = None
 
@@ -35,7 +39,8 @@ class _Since:
         """For how long and under what command nothing changed; empty when that is in order."""
         if self._q_command is None:
             return ""
-        moved = np.abs(q_command - self._q_command)
+        moved = np.zeros_like(q_command)
+        moved[self._joints] = np.abs(q_command - self._q_command)[self._joints]
         if not moved.any():
             self._t_ns = now_ns  # at rest: nothing has to change yet
         age_ms = (now_ns - self._t_ns) * 1e-6
@@ -53,9 +58,9 @@ class JointWatch:
 
     def __init__(self) -> None:
         self.alarm: tuple[FaultCode, str] | None = None
-        self._values = b""
+        self._values = [b"" for _ in SIDES]
         self._t_ns: int | None = None
-        self._new_values, self._newer = _Since(), _Since()
+        self._new_values, self._newer = [_Since(side) for side in SIDES], _Since(slice(None))
         self._backwards: tuple[int, str] | None = None
 
     def look(self, now_ns: int, state: JointState, q_command: Vector) -> tuple[FaultCode, str] | None:
@@ -66,14 +71,15 @@ class JointWatch:
 
     def rebase(self, now_ns: int, q_command: Vector) -> None:
         """The command was set to another place, by no motion: nothing has to follow it there."""
-        for since in (self._new_values, self._newer):
+        for since in (*self._new_values, self._newer):
             since.changed(now_ns, q_command)
 
     def _note(self, now_ns: int, state: JointState, q_command: Vector) -> None:
-        values = state.q.tobytes() + state.qd.tobytes() + state.effort.tobytes()
-        if values != self._values:
-            self._values = values
-            self._new_values.changed(now_ns, q_command)
+        for number, side in enumerate(SIDES):
+            values = state.q[side].tobytes() + state.qd[side].tobytes() + state.effort[side].tobytes()
+            if values != self._values[number]:
+                self._values[number] = values
+                self._new_values[number].changed(now_ns, q_command)
         before_ns, self._t_ns = self._t_ns, state.t_ns
         if before_ns is None or state.t_ns > before_ns:
             self._newer.changed(now_ns, q_command)
@@ -86,8 +92,9 @@ class JointWatch:
             return FaultCode.JOINTS_INVALID, text
         if self._backwards is not None and (now_ns - self._backwards[0]) * 1e-9 < QUARANTINE_S:
             return FaultCode.JOINTS_TIME, self._backwards[1]
-        if text := self._new_values.frozen(now_ns, q_command):
-            return FaultCode.JOINTS_FROZEN, f"the same reading to the bit {text}"
+        for since in self._new_values:
+            if text := since.frozen(now_ns, q_command):
+                return FaultCode.JOINTS_FROZEN, f"the same reading of that arm to the bit {text}"
         if text := self._newer.frozen(now_ns, q_command):
             return FaultCode.JOINTS_FROZEN, f"no newer reading {text}"
         return None

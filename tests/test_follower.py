@@ -408,6 +408,25 @@ def test_take_measured_is_for_arms_that_are_elsewhere_and_at_rest():
     assert (moving.q == before).all()
 
 
+def test_a_gripper_that_has_closed_on_a_thing_starts_and_goes_on_pressing():
+    closed = HOME + joints(-HOME[6], 6)
+    wide = closed + joints(0.03, 6)
+    follower = Follower(GATE, closed)
+    follower.take_measured(wide)
+    assert (follower.q == closed).all()
+    follower.take_measured(wide + joints(0.4, 1))  # the arm has been moved, the thing is still in its hand
+    assert (follower.q == closed + joints(0.4, 1)).all()
+    follower = Follower(GATE, closed)
+    follower.step(0, permit(), Command(1, 1, piece(closed, closed)), wide)
+    assert (follower.mode, follower.fault) == (Mode.FOLLOW, None)
+    follower = Follower(GATE, closed)
+    apart = closed + joints(1.01 * GATE.tracking[6], 6)
+    follower.step(0, permit(), Command(1, 1, piece(closed, closed)), apart)
+    assert follower.fault[0] is FaultCode.START_MISMATCH
+    follower.take_measured(apart)
+    assert (follower.q == apart).all()
+
+
 def test_a_measurement_that_is_no_number_does_not_start():
     follower = Follower(GATE, HOME)
     follower.step(0, permit(), Command(1, 1, piece(HOME, HOME)), HOME + joints(np.nan))

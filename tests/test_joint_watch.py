@@ -49,9 +49,20 @@ def test_readings_that_stay_the_same_while_the_command_moves_are_frozen():
     found = alarms(state(tick * TICK_NS) for tick in range(1, 60))
     assert first(found) == (N_TICKS + 1, FaultCode.JOINTS_FROZEN)
     assert found[N_TICKS][1] == (
-        "the same reading to the bit for 100 ms (bound 100 ms) while the command of left_joint_3 "
+        "the same reading of that arm to the bit for 100 ms (bound 100 ms) while the command of left_joint_3 "
         f"went 0.1000 (bound {MOVED:g})"
     )
+
+
+@pytest.mark.parametrize(("joint", "alarmed"), [(3, True), (10, False)])
+def test_an_arm_that_stays_the_same_is_not_covered_up_by_the_other(joint, alarmed):
+    def one_sided(tick):
+        reading = state(tick * TICK_NS)
+        reading.q[7:] = tick * 1e-9
+        return reading
+
+    found = first(alarms(map(one_sided, range(1, 60)), lambda tick: command(tick * TICK_NS * 1e-9, joint)))
+    assert found == ((N_TICKS + 1, FaultCode.JOINTS_FROZEN) if alarmed else None)
 
 
 def test_frozen_readings_are_found_when_the_command_begins_to_move_after_a_long_rest():
