@@ -265,7 +265,7 @@ async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
 
 def _ascii(text: str | None) -> str | None:
     """A server's name as it fits the status record, whatever it says."""
-    return text[:80].encode("ascii", "replace").decode() if text else None
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:80]) if text else None
 
 
 def _server_times_ms(answer: dict[str, Any]) -> dict[str, float]:

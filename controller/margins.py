@@ -2,7 +2,7 @@
 
 A motion may begin where two bodies are nearer than their clearance already (the guard has just braked there, a person
 has moved the arms): then it may lead away but not nearer. From then on each pair's bound only rises, up to its
-clearance.
+clearance; and until that has been regained, one motion after the other keeps the bound of the first.
 """
 
 from __future__ import annotations
@@ -68,15 +68,22 @@ class Margins:
         self._pairs = pairs
         self._clearance = np.array([pair.clearance_m for pair in pairs])
         self._bound = self._clearance.copy()
+        self._kept = np.full_like(self._bound, -np.inf)
+        """What an earlier motion has to keep of each pair, until the two have been clear of one another."""
+        self._begins = True
 
     def begin(self) -> None:
         """Another motion begins: the next distances given to `judge` are those where it does."""
-        self._bound[:] = -np.inf
+        self._begins = True
 
     def judge(self, distances: Array) -> Nearest:
         """The first violation, else the tightest place. distances: (poses, pairs), the first row the present."""
-        present = np.minimum(self._clearance, distances[0] - SLACK_M)
+        present, now = np.minimum(self._clearance, distances[0] - SLACK_M), distances[0]
+        if self._begins:
+            self._bound = np.where(now < self._kept, -np.inf, self._kept)  # nearer: by no motion of ours
+            self._begins = False
         self._bound = np.maximum(self._bound, present)
+        self._kept = np.where(now >= self._clearance + SLACK_M, -np.inf, self._bound)
         return self.tightest(distances)
 
     def tightest(self, distances: Array) -> Nearest:

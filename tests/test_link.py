@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import threading
 import time
@@ -329,3 +331,11 @@ def test_a_failing_server_is_heard_while_its_answer_is_overdue():
         code, text, _ = rig.faults[0]
         assert code is FaultCode.POLICY_REFUSED
         assert "the server answered: RuntimeError: the device is gone" in text
+
+
+def test_whatever_a_server_calls_itself_fits_the_status():
+    policy = waving()
+    policy.info = dataclasses.replace(policy.info, policy='\x00"\\é\n' * 200)
+    with linked(policy) as rig:
+        told = json.loads(bytes(rig.status["server"]).rstrip(b"\0"))
+        assert told["policy"] == '?"\\??' * 16

@@ -69,6 +69,27 @@ def test_creeping_nearer_from_look_to_look_is_seen():
     assert distance == pytest.approx(0.010 - SLACK_M, abs=1.1e-3)
 
 
+def test_motion_after_motion_creeps_no_nearer():
+    made, distance = margins(), 0.021
+    for _ in range(20):
+        made.begin()
+        if judged(made, (distance, 0.03, FAR_M), (distance - 0.0015, 0.03, FAR_M)).violated:
+            break
+        distance -= 0.0015
+        judged(made, (distance, 0.03, FAR_M))
+    assert distance == pytest.approx(0.021 - SLACK_M, abs=1.6e-3)
+    judged(made, CLEAR)
+    made.begin()
+    assert judged(made, (0.021, 0.03, FAR_M)).bound_m == pytest.approx(0.021 - SLACK_M), "clear of one another since"
+
+
+def test_arms_that_a_person_has_moved_nearer_may_part():
+    made = margins()
+    judged(made, (0.015, 0.03, FAR_M))
+    made.begin()
+    assert not judged(made, (0.005, 0.03, FAR_M), (0.004, 0.03, FAR_M), CLEAR).violated
+
+
 def test_a_motion_does_not_inherit_the_leave_of_the_one_before():
     made = margins()
     judged(made, (-0.05, 0.03, FAR_M))
