@@ -130,14 +130,14 @@ class Ours:
         """One request is under way at a time; one that is overdue is given up for a new one."""
         if self._under_way and self.world.now_s < self._overdue_s:
             return False
-        fill(self._plan, self.world.t_ns, self.planner, dry=False)
+        fill(self._plan, self.world.t_ns, self.planner)
         plan = followed(self._plan, self.config.control.speed_ramp_s)
         return self._pacing.due(self.world.t_ns, plan, self.options.execution_horizon)
 
     def _request(self, motion_id: int) -> None:
         t_observation_ns, q = self.world.frame()
         observation = observation_of(self.world, q)
-        fill(self._plan, self.world.t_ns, self.planner, dry=False)
+        fill(self._plan, self.world.t_ns, self.planner)
         plan = followed(self._plan, self.config.control.speed_ramp_s)
         observation["observation_age_s"] = (self.world.t_ns - t_observation_ns) * 1e-9
         observation["playback_s"] = max(plan.playback.at(t_observation_ns), 0) * 1e-9 if plan is not None else 0.0

@@ -47,7 +47,7 @@ def specs(config: Config) -> list[RingSpec]:
         ("permit", layout.PERMIT, CELL),
         ("link_order", layout.LINK_ORDER, CELL),
         ("chunk", layout.CHUNK, history(chunk_hz)),
-        ("segment", layout.SEGMENT, CELL),
+        ("piece", layout.PIECE, CELL),
         ("plan", layout.PLAN, CELL),
         ("joints", layout.JOINTS, history(config.robot.rate_hz + chunk_hz)),  # a new plan wakes it too
         ("handed", layout.HANDED, history(chunk_hz)),

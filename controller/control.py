@@ -48,14 +48,14 @@ class Control:
         self._chunk_number = self._chunks.newest(self._chunk)
         self._joint_reader = child.open("joints").reader()
         self._joints = np.zeros((), layout.JOINTS)
-        self._segment_writer = child.open("segment").writer()
-        self._segment = np.zeros((), layout.SEGMENT)
+        self._piece_writer = child.open("piece").writer()
+        self._piece_record = np.zeros((), layout.PIECE)
         self._tick_writer = child.open("tick").writer()
         self._tick = np.zeros((), layout.TICK)
         self._plan_writer = PlanWriter(child.open("plan"), child.board.plan_wake)
 
     def step(self, ticker: Ticker, deadline_ns: int, missed: int, woken: bool) -> None:
-        """Permit, chunk, joints, plan, segment; then the record of what was done."""
+        """Permit, chunk, joints, plan, piece; then the record of what was done."""
         child, planner = self._child, self._planner
         permit = child.permit()
         now_ns = self._clock.now_ns()
@@ -68,7 +68,7 @@ class Control:
             self._record(now_ns, deadline_ns, missed, woken, permit, step)
             if step.stalled and not woken:
                 child.status["stall_ticks"] += 1
-        self._plan_writer.tell(now_ns, planner, dry=permit.dry)
+        self._plan_writer.tell(now_ns, planner)
         self._fill_status(ticker, now_ns)
         if planner.fault is not None and planner.fault is not before:
             child.trip(now_ns, *planner.fault, planner.motion_id)
@@ -83,18 +83,18 @@ class Control:
         self._planner.receive(now_ns, int(self._chunk["motion_id"]), chunk_from(self._chunk), self._chunk.copy())
 
     def _send(self, step: Step, woken: bool) -> None:
-        segment, piece, planner = self._segment, step.piece, self._planner
-        segment["motion_id"] = planner.motion_id
-        segment["brake"] = piece is None
+        record, piece, planner = self._piece_record, step.piece, self._planner
+        record["motion_id"] = planner.motion_id
+        record["brake"] = piece is None
         if piece is not None:
-            segment["t0_ns"], segment["t1_ns"] = piece.t0_ns, piece.t1_ns
-            segment["q0"], segment["qd0"] = piece.q0, piece.qd0
-            segment["q1"], segment["qd1"] = piece.q1, piece.qd1
-        segment["t_spliced_ns"] = planner.t_spliced_ns
+            record["t0_ns"], record["t1_ns"] = piece.t0_ns, piece.t1_ns
+            record["q0"], record["qd0"] = piece.q0, piece.qd0
+            record["q1"], record["qd1"] = piece.q1, piece.qd1
+        record["t_spliced_ns"] = planner.t_spliced_ns
         for name in TRACE_FIELDS:
-            segment[name] = planner.trace[name] if planner.trace is not None else 0
-        segment["t_planned_ns"] = self._clock.now_ns()
-        self._segment_writer.write(segment)
+            record[name] = planner.trace[name] if planner.trace is not None else 0
+        record["t_planned_ns"] = self._clock.now_ns()
+        self._piece_writer.write(record)
         if woken:
             self._child.board.piece_wake.set()
 

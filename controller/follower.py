@@ -73,7 +73,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """The newest segment from control. piece None: nothing to follow, brake. trace: carried and never looked at."""
+    """What control said newest. piece None: nothing to follow, brake. trace: carried and never looked at."""
 
     number: int
     motion_id: int
@@ -94,7 +94,7 @@ class Follower:
         self.qd = np.zeros_like(self.q)
         self.mode = Mode.HOLD
         self.motion_id = 0
-        self.segment = 0
+        self.piece_number = 0
         self.trace: Any = None
         self.refused = 0
         self.fault: tuple[FaultCode, str] | None = None
@@ -253,7 +253,7 @@ class Follower:
                 self.refused += 1
                 self._start_brake(now_ns, reason)
                 return
-            self.segment, self._followed, self.trace = command.number, command.piece, command.trace
+            self.piece_number, self._followed, self.trace = command.number, command.piece, command.trace
             self.q, self.qd, self._qdd = self._inside(wanted.q), wanted.qd, wanted.qdd
 
     def _check(self, now_ns: int, wanted: State, q_measured: Vector) -> tuple[FaultCode, str] | None:

@@ -47,7 +47,7 @@ class Guard:
         )
         self._speed_ramp_s = config.control.speed_ramp_s
         self._plans, self._plan = child.open("plan").reader(), np.zeros((), layout.PLAN)
-        self._segments, self._segment = child.open("segment").reader(), np.zeros((), layout.SEGMENT)
+        self._pieces, self._piece_record = child.open("piece").reader(), np.zeros((), layout.PIECE)
         self._motion_id = 0
 
     def look(self) -> bool:
@@ -57,10 +57,10 @@ class Guard:
         if not permit.moving(started_ns):
             return False
         self._plans.newest(self._plan)
-        self._segments.newest(self._segment)
+        self._pieces.newest(self._piece_record)
         plan = plan_from(self._plan, self._speed_ramp_s)
-        if permit.motion_id == plan.motion_id == int(self._segment["motion_id"]):
-            piece = piece_from(self._segment)
+        if permit.motion_id == plan.motion_id == int(self._piece_record["motion_id"]):
+            piece = piece_from(self._piece_record)
             if piece is None or plan.phase not in MOVING or self._examined(started_ns, plan, piece):
                 self._note(started_ns, plan.motion_id)
         return True

@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.robots.base import N_JOINTS
 
-VERSION = 4
+VERSION = 5
 MAX_STEPS = 128
 """Longest action chunk that fits a CHUNK (pi0 uses 50)."""
 
@@ -33,7 +33,7 @@ PERMIT = np.dtype(
         ("seam", "u1"),  # run_options.Seam: how control goes from chunk to chunk, may change during a run
         ("speed", "f8"),  # of the policy's time against real time, may change during a run; or of a move to a pose
         ("goal", *_JOINTS),  # homing: the pose to move to
-        ("motion_id", "u8"),  # one number per motion; a segment of another motion is ignored
+        ("motion_id", "u8"),  # one number per motion; a piece of another motion is ignored
         ("reset_count", "u8"),  # raised by an operator's reset: children clear their latched fault
         ("scene_count", "u8"),  # raised to lay out the simulated scene anew (idle only)
         ("scene_seed", "u8"),
@@ -212,7 +212,6 @@ PLAN = np.dtype(  # control -> link, guard: what control follows; written at eve
         ("t_ns", "i8"),
         ("motion_id", "u8"),
         ("phase", "u1"),  # planner.Phase
-        ("dry", "u1"),
         # the policy's time as a function of real time, see playback.Playback
         ("t_play_ns", "i8"),
         ("tau_play_ns", "i8"),
@@ -237,7 +236,7 @@ PLAN = np.dtype(  # control -> link, guard: what control follows; written at eve
     align=True,
 )
 
-SEGMENT = np.dtype(  # control -> motor: one cubic Hermite piece, evaluated at the instant of use
+PIECE = np.dtype(  # control -> motor: one cubic Hermite piece, evaluated at the instant of use
     [
         *TRACE,
         ("t_spliced_ns", "i8"),
@@ -266,7 +265,7 @@ JOINTS = np.dtype(  # motor -> control, link, recorder, supervisor: every comman
         ("qd_command", *_JOINTS),
         ("mode", "u1"),
         ("motion_id", "u8"),
-        ("segment", "u8"),  # number of the segment the command came from
+        ("piece", "u8"),  # number of the piece the command came from
     ],
     align=True,
 )
@@ -300,7 +299,7 @@ TICK = np.dtype(  # control -> recorder: every control tick
         ("motion_id", "u8"),
         ("chunk_id", "u8"),
         ("plan_left_s", "f8"),
-        ("q_target", *_JOINTS),  # what the timeline asks for at the end of the segment
+        ("q_target", *_JOINTS),  # what the timeline asks for at the end of the piece
         ("q1", *_JOINTS),  # what was sent
     ],
     align=True,

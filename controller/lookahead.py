@@ -75,7 +75,7 @@ def plan_from(record: np.ndarray[Any, Any], speed_ramp_s: float) -> Plan:
 
 
 def piece_from(record: np.ndarray[Any, Any]) -> Piece | None:
-    """The piece of a SEGMENT record, its vectors copies; None when the order is to brake."""
+    """The piece of a PIECE record, its vectors copies; None when the order is to brake."""
     if record["brake"]:
         return None
     ends = (record[name].copy() for name in ("q0", "qd0", "q1", "qd1"))

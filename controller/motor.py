@@ -41,7 +41,7 @@ TRACE_FIELDS = [name for name, *_ in layout.TRACE] + ["t_spliced_ns", "t_planned
 
 
 def command_from(number: int, record: np.ndarray[Any, Any]) -> Command:
-    """A SEGMENT record as the follower takes it; its vectors are copies, and its trace is a copy of all."""
+    """A PIECE record as the follower takes it; its vectors are copies, and its trace is a copy of all."""
     motion_id, copy = int(record["motion_id"]), record.copy()
     if record["brake"]:
         return Command(number, motion_id, None, copy)
@@ -65,8 +65,8 @@ class Motor:
         self._child, self._clock = child, clock
         child.status["temperature"] = np.nan
         self.robot, self._scene = make(child.config, child.open("world"), child.again)
-        self._segments = child.open("segment").reader()
-        self._segment = np.zeros((), layout.SEGMENT)
+        self._pieces = child.open("piece").reader()
+        self._piece_record = np.zeros((), layout.PIECE)
         self._command: Command | None = None
         self._state: JointState | None = None
         self._joints_writer = child.open("joints").writer()
@@ -76,11 +76,10 @@ class Motor:
         self._last_chunk = (0, 0)
         permit = child.read_permit()
         self._resets, self._scenes = int(permit["reset_count"]), int(permit["scene_count"])
-        self._segments.newest(self._segment)  # what a predecessor was told is not for us
         self._joint_watch = JointWatch()
         self._t_lame_ns: int | None = None
         self._follower = Follower(gate(child.config), _connected(self.robot))
-        self._follower.motion_id = int(permit["motion_id"])
+        self._follower.motion_id = int(permit["motion_id"])  # what a predecessor was told is not for us
         self._contact = contact_watch(child.config)
         child.status["lease_margin_min_us"] = 1e6 * child.config.daemon.lease_s
 
@@ -113,7 +112,7 @@ class Motor:
         if command is None:
             return 0
         self._follower.expect(command)
-        return int(self._segment["t0_ns"])
+        return int(self._piece_record["t0_ns"])
 
     def step_between(self) -> None:
         """A command between two ticks, by the tick's reading; of a motion under way: none begins by an old reading.
@@ -125,9 +124,9 @@ class Motor:
             self._command_robot(self._clock.now_ns(), permit, self._state, None)
 
     def _newest(self) -> Command | None:
-        number = self._segments.newest(self._segment)
+        number = self._pieces.newest(self._piece_record)
         if number and (self._command is None or number != self._command.number):
-            self._command = command_from(number, self._segment)
+            self._command = command_from(number, self._piece_record)
         return self._command
 
     def _command_robot(
@@ -171,7 +170,7 @@ class Motor:
         self._child.status["temperature"] = state.temperature
         record["q_command"], record["qd_command"] = follower.q, follower.qd
         record["mode"], record["motion_id"] = follower.mode, follower.motion_id
-        record["segment"] = follower.segment
+        record["piece"] = follower.piece_number
         self._joints_writer.write(record)
 
     def _note(self, now_ns: int, handed_ns: int, permit: Permit) -> None:
@@ -181,12 +180,12 @@ class Motor:
         status = self._child.status
         margin_us = (permit.lease_until_ns - now_ns) * 1e-3
         status["lease_margin_min_us"] = min(float(status["lease_margin_min_us"]), margin_us)
-        segment = self._follower.trace
-        chunk = (int(segment["motion_id"]), int(segment["chunk_id"]))
+        trace = self._follower.trace
+        chunk = (int(trace["motion_id"]), int(trace["chunk_id"]))
         if chunk[1] and chunk != self._last_chunk:
             self._last_chunk = chunk
             for name in TRACE_FIELDS:
-                self._handed[name] = segment[name]
+                self._handed[name] = trace[name]
             self._handed["t_command_ns"], self._handed["t_handed_ns"] = now_ns, handed_ns
             self._handed_writer.write(self._handed)
 

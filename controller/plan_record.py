@@ -28,20 +28,20 @@ class PlanWriter:
         self._changes = -1
         self._t_ns = 0
 
-    def tell(self, now_ns: int, planner: Planner, *, dry: bool) -> None:
+    def tell(self, now_ns: int, planner: Planner) -> None:
         """Write the plan if it is another one than last time, or if that was long ago."""
         if planner.changes == self._changes and now_ns - self._t_ns < PERIOD_NS:
             return
         self._changes, self._t_ns = planner.changes, now_ns
-        fill(self._record, now_ns, planner, dry=dry)
+        fill(self._record, now_ns, planner)
         self._writer.write(self._record)
         self._wake.set()
 
 
-def fill(record: np.ndarray[Any, Any], now_ns: int, planner: Planner, *, dry: bool) -> None:
+def fill(record: np.ndarray[Any, Any], now_ns: int, planner: Planner) -> None:
     """Write what the planner follows into a PLAN record."""
     record["t_ns"], record["motion_id"] = now_ns, planner.motion_id
-    record["phase"], record["dry"] = planner.phase, dry
+    record["phase"] = planner.phase
     playback = planner.playback
     record["t_play_ns"], record["tau_play_ns"] = playback.t_ns, playback.tau_ns
     record["play_from"], record["play_to"] = playback.start, playback.end

@@ -62,7 +62,7 @@ NO_FACTS = Facts(at_rest=False, robot_missing="nothing is known", run_missing="n
 
 
 def _in_order(facts: Facts, _homed: bool) -> str:
-    """motor and control alive; the arms at rest"""
+    """motor, control and, where it is on, the guard alive; joint readings that can be believed; the arms at rest"""
     if facts.robot_missing:
         return facts.robot_missing
     return "" if facts.at_rest else "the arms are still braking"

@@ -33,7 +33,7 @@ def clearance(guard: Guard = SIM.guard) -> Clearance:
 def plan_of(planner, now_ns):
     """The planner's plan by way of its PLAN record."""
     record = np.zeros((), layout.PLAN)
-    fill(record, now_ns, planner, dry=False)
+    fill(record, now_ns, planner)
     return plan_from(record, SETTINGS.speed_ramp_s)
 
 

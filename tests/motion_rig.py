@@ -47,7 +47,7 @@ class Row(NamedTuple):
 class Rig:
     """`log` has one Row per motor tick, `steps` what control decided and when.
 
-    A stalled loop does not run before its stall is over; control's segments can be seen delivery_ms after they were
+    A stalled loop does not run before its stall is over; control's pieces can be seen delivery_ms after they were
     made; the lease is renewed while `renewing`.
     """
 

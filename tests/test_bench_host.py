@@ -66,4 +66,4 @@ def test_header_names_the_machine_by_what_it_is(monkeypatch):
     assert json.loads(json.dumps(header, allow_nan=False)) == header
     assert platform.node() not in header.values()
     assert header["realtime"]["granted"] or header["realtime"]["refused"]
-    assert header["took_s"] > 0.0
+    assert header["took_s"] >= 0.0

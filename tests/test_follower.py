@@ -87,7 +87,7 @@ def test_a_piece_is_followed_to_the_bit_at_the_instant_of_use():
         if t_ns >= TICK_NS:
             assert (follower.q == given.at(t_ns).q).all()
             assert (follower.qd == given.at(t_ns).qd).all()
-    assert follower.segment == 1
+    assert follower.piece_number == 1
 
 
 def test_a_piece_waits_for_its_beginning():
@@ -97,10 +97,10 @@ def test_a_piece_waits_for_its_beginning():
     expected = before.piece.at(t_ns + TICK_NS).q
     after = onwards(follower, t_ns, 1001, t0_ns=t_ns + 7 * MS, t1_ns=t_ns + 67 * MS)
     follower.step(t_ns + TICK_NS, permit(), after, follower.q)
-    assert follower.segment == 1000
+    assert follower.piece_number == 1000
     np.testing.assert_allclose(follower.q, expected, atol=1e-12)
     follower.step(t_ns + 2 * TICK_NS, permit(), after, follower.q)
-    assert follower.segment == 1001
+    assert follower.piece_number == 1001
 
 
 def test_a_piece_that_comes_late_is_entered_without_a_jump():
@@ -113,7 +113,7 @@ def test_a_piece_that_comes_late_is_entered_without_a_jump():
     slower = piece(meant.q, meant.q + 0.045 * meant.qd, meant.qd, 0.5 * meant.qd, t_ns - 3 * MS, t_ns + 57 * MS)
     follower.step(t_ns + TICK_NS, permit(), Command(1001, 1, slower), follower.q)
     assert follower.mode is Mode.FOLLOW
-    assert follower.segment == 1001
+    assert follower.piece_number == 1001
     assert (np.abs(follower.qd - qd) <= GATE.refused.acceleration * TICK_NS * 1e-9).all()
     np.testing.assert_allclose(follower.q - q, 0.5 * (qd + follower.qd) * TICK_NS * 1e-9, atol=1e-5)
 
@@ -128,7 +128,7 @@ def test_the_joints_do_not_stand_still_in_a_gap_between_two_pieces():
     # the piece between was replaced before a tick came by
     after = piece(first.q1 + 0.002 * qd, first.q1 + 0.062 * qd, qd, qd, end_ns + 2 * MS, end_ns + 62 * MS)
     follower.step(t_ns + TICK_NS, permit(), Command(1001, 1, after), follower.q)
-    assert follower.segment == 1001
+    assert follower.piece_number == 1001
     np.testing.assert_allclose(follower.q - q, 0.5 * (qd + follower.qd) * TICK_NS * 1e-9, atol=1e-5)
 
 
@@ -137,12 +137,12 @@ def test_a_piece_that_waited_is_followed_from_its_beginning_though_the_next_has_
     waits = onwards(follower, t_ns).piece
     waiting = replace(waits, t0_ns=t_ns + MS, q0=follower.q + 0.001 * follower.qd, qd0=follower.qd)
     follower.step(t_ns, permit(), Command(1000, 1, waiting, "first of a chunk"), follower.q)
-    assert follower.segment == 10
+    assert follower.piece_number == 10
     newest = replace(waiting, t0_ns=t_ns + TICK_NS + MS, t1_ns=waiting.t1_ns + TICK_NS)
     follower.step(t_ns + TICK_NS, permit(), Command(1001, 1, newest, "the next"), follower.q)
-    assert (follower.segment, follower.trace) == (1000, "first of a chunk")
+    assert (follower.piece_number, follower.trace) == (1000, "first of a chunk")
     follower.step(t_ns + 2 * TICK_NS, permit(), Command(1001, 1, newest, "the next"), follower.q)
-    assert (follower.segment, follower.trace) == (1001, "the next")
+    assert (follower.piece_number, follower.trace) == (1001, "the next")
 
 
 def test_of_two_pieces_that_came_between_two_ticks_the_one_that_has_begun_is_followed():
@@ -152,9 +152,9 @@ def test_of_two_pieces_that_came_between_two_ticks_the_one_that_has_begun_is_fol
     waits = onwards(follower, t_ns + TICK_NS + 7 * MS, 1002)
     follower.expect(begun)
     follower.step(t_ns + TICK_NS, permit(), waits, follower.q)
-    assert follower.segment == 1001
+    assert follower.piece_number == 1001
     follower.step(t_ns + 2 * TICK_NS, permit(), waits, follower.q)
-    assert follower.segment == 1002
+    assert follower.piece_number == 1002
 
 
 def test_an_order_to_brake_is_not_kept_waiting_by_a_piece_that_waited():
@@ -163,7 +163,7 @@ def test_an_order_to_brake_is_not_kept_waiting_by_a_piece_that_waited():
     follower.step(t_ns, permit(), Command(1000, 1, waiting), follower.q)
     follower.step(t_ns + TICK_NS, permit(), Command(1001, 1, None), follower.q)
     assert follower.mode is Mode.BRAKE
-    assert follower.segment == 10
+    assert follower.piece_number == 10
 
 
 refusals = {

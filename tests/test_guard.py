@@ -36,7 +36,7 @@ class Daemon:
     def __init__(self, config=SIM):
         self.config, self.clock = config, FakeClock()
         self.owned = OwnedBoard(config)
-        self._writers = {name: self.owned.rings[name].writer() for name in ("permit", "plan", "segment")}
+        self._writers = {name: self.owned.rings[name].writer() for name in ("permit", "plan", "piece")}
         self._status, self._reader = self.owned.rings["status.guard"].blank(), None
 
     def child(self):
@@ -74,7 +74,7 @@ class Daemon:
 
     def piece(self, q, motion_id=3, t_ns=None, brake=0):
         t_ns = self.clock.t_ns if t_ns is None else t_ns
-        self.write("segment", motion_id=motion_id, t0_ns=t_ns, t1_ns=t_ns + 80 * MS, q0=q, q1=q, brake=brake)
+        self.write("piece", motion_id=motion_id, t0_ns=t_ns, t1_ns=t_ns + 80 * MS, q0=q, q1=q, brake=brake)
 
     def status(self):
         self.owned.rings["status.guard"].reader().newest(self._status)
@@ -137,10 +137,10 @@ def test_what_braking_cannot_avoid_is_said(daemon):
     start = HOME + 0.93 * (goal - HOME)
     daemon.plan(goal, start=start)
     speed = 5.0 * (goal - HOME)
-    record = daemon.owned.rings["segment"].blank()
+    record = daemon.owned.rings["piece"].blank()
     record["motion_id"], record["t0_ns"], record["t1_ns"] = 3, daemon.clock.t_ns, daemon.clock.t_ns + 80 * MS
     record["q0"], record["qd0"], record["q1"], record["qd1"] = start, speed, start + 0.08 * speed, speed
-    daemon._writers["segment"].write(record)  # noqa: SLF001
+    daemon._writers["piece"].write(record)  # noqa: SLF001
     guard.look()
     assert layout.text(child.status["fault_text"]).endswith("; braking alone does not keep them apart")
     assert child.status["stop_clear"] == 0
@@ -155,12 +155,12 @@ def test_without_permission_nothing_is_looked_at(daemon):
     assert child.status["checks"] == 0
 
 
-@pytest.mark.parametrize("late", ["plan", "segment"])
+@pytest.mark.parametrize("late", ["plan", "piece"])
 def test_records_of_another_motion_are_no_look_at_this_one(daemon, late):
     child, guard = daemon.guard()
     daemon.permit(motion_id=4)
     daemon.plan(motion_id=3 if late == "plan" else 4)
-    if late == "segment":
+    if late == "piece":
         daemon.piece(HOME, motion_id=3)
     assert guard.look()
     assert child.status["checks"] == 0

@@ -142,10 +142,10 @@ def test_records_are_read_into_copies():
     assert (plan.motion_id, plan.phase, plan.end_ns) == (7, Phase.FOLLOW, 80 * MS)
     record["q"][:3] = 0.0
     np.testing.assert_array_equal(plan.q, still(HOME, 3))
-    segment = np.zeros((), layout.SEGMENT)
-    segment["t1_ns"], segment["q1"] = 80 * MS, HOME
-    piece = piece_from(segment)
-    segment["q1"] = 0.0
+    record = np.zeros((), layout.PIECE)
+    record["t1_ns"], record["q1"] = 80 * MS, HOME
+    piece = piece_from(record)
+    record["q1"] = 0.0
     np.testing.assert_array_equal(piece.q1, HOME)
-    segment["brake"] = 1
-    assert piece_from(segment) is None
+    record["brake"] = 1
+    assert piece_from(record) is None

@@ -1,7 +1,7 @@
 """Planner and follower together, against everything that can happen to them: what reaches the driver is always safe.
 
 The policy sends anything that passes `answers`, the operator and the supervisor give and take permission, leases
-lapse, either loop stalls, chunks and segments come late. See `Motion.check` for what must hold at every tick.
+lapse, either loop stalls, chunks and pieces come late. See `Motion.check` for what must hold at every tick.
 """
 
 import numpy as np

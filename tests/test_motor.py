@@ -119,11 +119,11 @@ def permit_motion(board):
 
 def send(writer, robot, t0_ns, chunk_id=1):
     """A piece that stays where the robot is."""
-    segment = np.zeros((), layout.SEGMENT)
-    segment["chunk_id"], segment["motion_id"], segment["t_received_ns"] = chunk_id, 1, 100 + chunk_id
-    segment["t0_ns"], segment["t1_ns"] = t0_ns, t0_ns + 500 * MS
-    segment["q0"] = segment["q1"] = robot.q
-    writer.write(segment)
+    record = np.zeros((), layout.PIECE)
+    record["chunk_id"], record["motion_id"], record["t_received_ns"] = chunk_id, 1, 100 + chunk_id
+    record["t0_ns"], record["t1_ns"] = t0_ns, t0_ns + 500 * MS
+    record["q0"] = record["q1"] = robot.q
+    writer.write(record)
 
 
 def noted(board):
@@ -135,7 +135,7 @@ def noted(board):
 
 
 def test_a_chunk_s_first_command_is_noted_with_its_trace_though_the_next_chunk_has_come_meanwhile(board, robot):
-    clock, writer = Clock(), board.rings["segment"].writer()
+    clock, writer = Clock(), board.rings["piece"].writer()
     motor = Motor(child(board), clock)
     permit_motion(board)
     steps(motor, 1)
@@ -149,7 +149,7 @@ def test_a_chunk_s_first_command_is_noted_with_its_trace_though_the_next_chunk_h
 
 
 def test_a_piece_that_was_heard_of_is_followed_though_another_has_taken_its_place_before_the_tick(board, robot):
-    clock, writer = Clock(), board.rings["segment"].writer()
+    clock, writer = Clock(), board.rings["piece"].writer()
     motor = Motor(child(board), clock)
     permit_motion(board)
     steps(motor, 1)
@@ -166,7 +166,7 @@ def test_a_piece_that_was_heard_of_is_followed_though_another_has_taken_its_plac
 
 
 def test_a_command_between_two_ticks_is_one_of_the_newest_piece_by_the_last_reading_and_is_told(board, robot):
-    clock, writer = Clock(), board.rings["segment"].writer()
+    clock, writer = Clock(), board.rings["piece"].writer()
     motor = Motor(child(board), clock)
     permit_motion(board)
     steps(motor, 1)
@@ -185,7 +185,7 @@ def test_a_command_between_two_ticks_is_one_of_the_newest_piece_by_the_last_read
 
 
 def test_a_motion_whose_permission_has_ended_brakes_between_two_ticks_too(board, robot):
-    clock, writer = Clock(), board.rings["segment"].writer()
+    clock, writer = Clock(), board.rings["piece"].writer()
     motor = Motor(child(board), clock)
     permit_motion(board)
     steps(motor, 1)
@@ -262,7 +262,7 @@ def commands_ms(board, robot, monkeypatch, n, begins_ms=(), moving=True):
         given.append((now_ns - began_ns) / MS)
         if len(given) == 1 and moving:
             permit_motion(board)
-            send(board.rings["segment"].writer(), robot, began_ns)
+            send(board.rings["piece"].writer(), robot, began_ns)
         if len(given) == n:
             raise RobotError("the test is over")
 

@@ -41,7 +41,7 @@ def test_the_rows_are_what_is_left_of_the_timeline_seams_included():
     rig = following(speed=0.5)
     rig.receive(wave() + joints(0.02, 8), age_ms=40)
     record = np.zeros((), layout.PLAN)
-    fill(record, rig.t_ns, rig.planner, dry=True)
+    fill(record, rig.t_ns, rig.planner)
     planner = rig.planner
     tau_ns = int(record["tau_row0_ns"]) + int(record["dtau_ns"]) * np.arange(int(record["n_rows"]))
     q, qd = planner.timeline.sample(tau_ns)
@@ -51,7 +51,6 @@ def test_the_rows_are_what_is_left_of_the_timeline_seams_included():
     assert tau_ns[-1] >= planner.timeline.end_ns > tau_ns[-3]
     assert record["chunk_id"] == planner.chunk_id == 2
     assert record["tau0_ns"] == planner.timeline.chunk.t0_ns
-    assert record["dry"] == 1
     assert record["ease"][8] == planner.ease.acceleration[8] < np.inf
     assert record["ease_until_ns"] == planner.ease.until_ns > tau_ns[0]
 
@@ -59,7 +58,7 @@ def test_the_rows_are_what_is_left_of_the_timeline_seams_included():
 def test_a_long_chunk_fits_the_record():
     rig = following(rate_hz=30.0, n=layout.MAX_STEPS)
     record = np.zeros((), layout.PLAN)
-    fill(record, rig.t_ns, rig.planner, dry=False)
+    fill(record, rig.t_ns, rig.planner)
     assert 100 < record["n_rows"] <= layout.MAX_STEPS
 
 
@@ -68,7 +67,7 @@ def test_the_policys_time_can_be_had_back_at_any_speed():
     rig.speed = 0.8
     rig.advance(100)
     record = np.zeros((), layout.PLAN)
-    fill(record, rig.t_ns, rig.planner, dry=False)
+    fill(record, rig.t_ns, rig.planner)
     told = playback_of(record, SETTINGS.speed_ramp_s)
     assert told == rig.planner.playback
     assert 0.3 < told.speed(rig.t_ns) < 0.8
@@ -79,7 +78,7 @@ def test_homing_tells_its_goal_and_no_rows():
     rig.begin(State.HOMING)
     rig.advance(100)
     record = np.zeros((), layout.PLAN)
-    fill(record, rig.t_ns, rig.planner, dry=False)
+    fill(record, rig.t_ns, rig.planner)
     assert record["phase"] == Phase.HOMING
     assert record["n_rows"] == 0
     np.testing.assert_array_equal(record["goal"], HOME)
@@ -91,7 +90,7 @@ def test_it_is_told_at_every_change_and_every_tenth_of_a_second_besides():
 
     def tell():
         before = len(ring.records)
-        writer.tell(rig.t_ns, rig.planner, dry=False)
+        writer.tell(rig.t_ns, rig.planner)
         return len(ring.records) - before
 
     assert tell() == 1

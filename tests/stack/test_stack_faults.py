@@ -60,7 +60,7 @@ def test_a_killed_motor_process_leaves_the_arms_where_they_are(tmp_path: Path) -
         assert status["fault"]["code"] == "motor_lost"
         running.until("motor back", lambda status: "reset" in status["allowed"])
         after = tap.watch(0.3)[-1]
-        assert after["segment"] == 0, "a new process"
+        assert after["piece"] == 0, "a new process"
         assert np.abs(after["q_command"] - before["q_command"]).max() < 0.05
         works_again(running)
 
