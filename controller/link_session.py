@@ -95,6 +95,7 @@ class Session:
             for task in (reading, asking):
                 task.cancel()
             await asyncio.gather(reading, asking, return_exceptions=True)
+            del reading, asking, task  # their exception keeps this frame; kept by it, only the collector freed both
 
     async def _read(self) -> None:
         """Take what the server sends. Raises SessionError or, at the end of the connection, ConnectionClosed."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
+import logging
 import math
 import threading
 import time
@@ -15,6 +17,7 @@ from server_rig import until
 
 from controller import layout
 from controller.faults import FaultCode
+from controller.link_session import Session
 from controller.planner import Phase
 from controller.run_options import Seam
 
@@ -339,3 +342,24 @@ def test_whatever_a_server_calls_itself_fits_the_status():
     with linked(policy) as rig:
         told = json.loads(bytes(rig.status["server"]).rstrip(b"\0"))
         assert told["policy"] == '?"\\??' * 16
+
+
+def test_a_session_that_has_ended_is_freed_without_the_collector(monkeypatch):
+    def fail(_seen):
+        raise RuntimeError("no device")
+
+    def alive():
+        return sum(type(thing) is Session for thing in gc.get_objects())
+
+    for name in ("link", "link_session"):
+        monkeypatch.setattr(f"controller.{name}.log", logging.Logger("none", logging.CRITICAL), raising=False)
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        with linked(RecordedPolicy(fail, EVERYTHING)) as rig:
+            rig.order()
+            until(lambda: rig.see() and rig.status["reconnects"] >= 3)
+            until(lambda: alive() <= before + 1)
+    finally:
+        gc.enable()
