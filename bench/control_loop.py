@@ -112,7 +112,7 @@ def bars_of(rows: list[dict[str, Any]]) -> list[Bar]:
 
 def bench(quick: bool = False) -> Result:
     """Both programs at once, idle and under load, with both schedulings."""
-    host, rows, seconds, notes = Host(), [], 10.0 if quick else 60.0, []
+    host, rows, seconds, notes = Host(), [], 20.0 if quick else 60.0, []
     program = shutil.which("cyclictest")
     if program is None:
         notes.append("cyclictest left out: it is not installed; apt install rt-tests")

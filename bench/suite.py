@@ -1,8 +1,7 @@
 """Which benchmarks there are, and the one command that each is. Pure.
 
 `make bench` runs each as often as `repeats` says, by turns, so that a busy minute of the machine does not fall on all
-runs of one. Quick sizes, but for the loop, which is watched for a minute each time; all together less than a quarter of
-an hour on two cores.
+runs of one. Quick sizes, and all together less than a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ BENCHES = (
     Bench("wire", "What does a request cost beside openpi's, over which link?", ("-m", "bench.micro", "wire"), 3, ()),
     Bench("end_to_end", "How long from a frame to the command made of it, and where?", ("-m", "bench.end_to_end"), 2),
     Bench("peers", "How do other clients of the same policy do?", ("-m", "bench.peers"), 1),
-    Bench("control_loop", "How late is our loop, and how late must it be here?", ("-m", "bench.control_loop"), 1, ()),
+    Bench("control_loop", "How late is our loop, and how late must it be here?", ("-m", "bench.control_loop"), 3),
     Bench("startup", "How soon does it start, brake and recover?", ("-m", "bench.startup"), 1),
     Bench("cost", "What does each process cost, and each camera?", ("-m", "bench.cost"), 1),
 )
