@@ -113,10 +113,12 @@ class Lookahead:
         settings, path = self.settings, np.empty((len(times), N_JOINTS))
         for row, t_ns in enumerate(times):
             state = _within(piece, t_ns)
-            if plan.playback.at(t_ns) >= plan.end_ns:
+            if plan.playback.at(t_ns - settings.period_ns) >= plan.end_ns:
                 path[row:] = _sampled(stop(state, self.brake), times[row:])
                 break
             path[row] = state.q
+            if plan.playback.at(t_ns) >= plan.end_ns:
+                continue  # control sees the end at its next tick; until then the last piece is followed
             t1_ns = t_ns + settings.piece_ns
             wanted = plan.ease.applied(Piece(t_ns, t1_ns, state.q, state.qd, *plan.at(t1_ns)), plan.playback)
             piece, _ = shape(state, t_ns, t1_ns, wanted.q1, wanted.qd1, settings.limits, settings.follow)
