@@ -65,18 +65,18 @@ def test_a_motion_that_the_limits_slow_is_foreseen_slowed():
     np.testing.assert_allclose(path, done, atol=3e-2)
 
 
-@pytest.mark.parametrize("before_ms", range(100, 200, 7))
-def test_arms_that_a_plan_leaves_in_motion_come_no_farther_than_foreseen(before_ms):
+@pytest.mark.parametrize("rate_hz", [30.0, 50.0])
+@pytest.mark.parametrize("before_ms", range(20, 220, 5))
+def test_arms_that_a_plan_leaves_in_motion_come_no_farther_than_foreseen(before_ms, rate_hz):
     """Control sees the end at a tick of its own, up to a period later."""
     rig = Rig()
-    rig.run(HOME + np.linspace(0.0, 1.0, 50)[:, None] * np.eye(N_JOINTS)[0])
+    rig.run(HOME + np.linspace(0.0, 1.0, 50)[:, None] * np.eye(N_JOINTS)[0], rate_hz)
     while rig.planner.phase is not Phase.FOLLOW or rig.planner.plan_left_s(rig.t_ns) > before_ms * 1e-3:
         rig.advance(1)
     path = look(rig)
     rig.advance(500)
     assert rig.planner.phase is Phase.ENDED
-    over = path[-1, 0] - rig.follower.q[0]
-    assert -1e-3 < over < 0.06
+    assert rig.follower.q[0] <= path[-1, 0] <= rig.follower.q[0] + 0.02
 
 
 def test_the_end_of_the_plan_is_foreseen_as_braking():
